@@ -1,0 +1,128 @@
+"""Interpolators on exact pixel geometry: every one a small filter for each phase of the block.
+
+A low pixel covers its ratio x ratio block, so high pixel p of a block lies at (p + 1/2) / ratio - 1/2 low pixels
+from the block's centre. Edges are continued by their last pixel.
+"""
+
+import functools
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+MMSE_RADIUS = 4
+"""Of the linear minimum-mean-square-error interpolator, in low-resolution pixels."""
+
+
+def polyphase(low: Tensor, filters: Tensor) -> Tensor:
+    """Interpolate by one filter a phase.
+
+    Parameters
+    ----------
+    low
+        (b, c, h, w).
+    filters
+        (ratio, ratio, k, k) for all bands, or (b, c, ratio, ratio, k, k); k odd.
+
+    Returns
+    -------
+    Tensor
+        (b, c, h ratio, w ratio).
+    """
+    b, c, h, w = low.shape
+    ratio, size = filters.shape[-3], filters.shape[-1]
+    weights = filters.to(low).expand(b, c, ratio, ratio, size, size).reshape(b * c * ratio**2, 1, size, size)
+    padded = F.pad(low.reshape(1, b * c, h, w), (size // 2,) * 4, mode="replicate")
+    phases = F.conv2d(padded, weights, groups=b * c)
+    return F.pixel_shuffle(phases, ratio).reshape(b, c, h * ratio, w * ratio)
+
+
+def _separable(kernel: NDArray[np.float64]) -> Tensor:
+    """Filters (ratio, ratio, k, k) from line filters (ratio, k), made to sum to one."""
+    line = kernel / kernel.sum(1, keepdims=True)
+    return torch.from_numpy(np.einsum("ia,jb->ijab", line, line))
+
+
+def _offsets(ratio: int, radius: int) -> NDArray[np.float64]:
+    """Distance in low pixels from each phase (rows) to each tap (columns)."""
+    phase = (np.arange(ratio) + 0.5) / ratio - 0.5
+    return phase[:, None] - np.arange(-radius, radius + 1)[None]
+
+
+@functools.cache
+def bicubic_filters(ratio: int) -> Tensor:
+    """Cubic convolution with a = -1/2 (Keys 1981)."""
+    x = np.abs(_offsets(ratio, 2))
+    near, far = 1.5 * x**3 - 2.5 * x**2 + 1, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+    return _separable(np.where(x <= 1, near, np.where(x < 2, far, 0.0)))
+
+
+@functools.cache
+def lanczos_filters(ratio: int) -> Tensor:
+    """Windowed sinc of three lobes (Duchon 1979)."""
+    x = _offsets(ratio, 3)
+    return _separable(np.where(np.abs(x) < 3, np.sinc(x) * np.sinc(x / 3), 0.0))
+
+
+def bicubic(low: Tensor, ratio: int) -> Tensor:
+    """Interpolate (b, c, h, w) by `ratio` with Keys' cubic convolution."""
+    return polyphase(low, bicubic_filters(ratio))
+
+
+def lanczos(low: Tensor, ratio: int) -> Tensor:
+    """Interpolate (b, c, h, w) by `ratio` with the Lanczos kernel of three lobes."""
+    return polyphase(low, lanczos_filters(ratio))
+
+
+@functools.cache
+def mmse_filters(
+    gain: float, ratio: int, *, radius: int = MMSE_RADIUS, beta: float = 2.6, noise: float = 1e-4
+) -> Tensor:
+    """Filters of the linear minimum-mean-square-error interpolator (simple kriging) for a sensor's MTF.
+
+    Parameters
+    ----------
+    gain
+        Of the sensor's MTF at the low grid's Nyquist frequency.
+    ratio
+        High-resolution pixels along a low one.
+    radius
+        Of the filters, in low-resolution pixels.
+    beta
+        The scene's power spectrum is 1 / f^beta.
+    noise
+        Variance of the white noise as a share of the low image's variance.
+
+    Returns
+    -------
+    Tensor
+        (ratio, ratio, 2 radius + 1, 2 radius + 1), float64; each phase sums to one.
+
+    Notes
+    -----
+    With C_yy the covariance of the low pixels and c_xy that of a high pixel with them, both inverse transforms of
+    the spectrum times the MTF, the weights solve (C_yy + noise C_yy(0) I) w = c_xy.
+    """
+    size = 64 * ratio
+    f = np.fft.fftfreq(size)
+    f2 = f[:, None] ** 2 + f[None] ** 2
+    power = 1 / (f2 + 1e-5) ** (beta / 2)
+    sigma = ratio * math.sqrt(-2 * math.log(gain)) / math.pi
+    aperture = np.cos(math.pi * f) if ratio % 2 == 0 else np.ones(size)
+    centre = np.exp(-1j * math.pi * f) if ratio % 2 == 0 else np.ones(size)
+    mtf = np.exp(-2 * math.pi**2 * sigma**2 * f2)
+    auto = np.fft.ifft2(power * (mtf * np.outer(aperture, aperture)) ** 2).real
+    cross = np.fft.ifft2(power * mtf * np.outer(aperture * centre, aperture * centre)).real
+    tap = np.arange(-radius, radius + 1)
+    grid = np.stack(np.meshgrid(tap, tap, indexing="ij"), -1).reshape(-1, 2)  # taps, (y, x)
+    between = (grid[:, None] - grid[None]) * ratio % size
+    c_yy = auto[between[..., 0], between[..., 1]] + noise * auto[0, 0] * np.eye(len(grid))
+    phase = np.arange(ratio)
+    block = np.stack(np.meshgrid(phase, phase, indexing="ij"), -1).reshape(-1, 2)
+    to_tap = (block[:, None] - (ratio - 1) // 2 - grid[None] * ratio) % size
+    weights = np.linalg.solve(c_yy, cross[to_tap[..., 0], to_tap[..., 1]].T).T
+    weights /= weights.sum(1, keepdims=True)
+    return torch.from_numpy(weights.reshape(ratio, ratio, 2 * radius + 1, 2 * radius + 1))

@@ -1,0 +1,153 @@
+"""Predict a raster: plan, predict and assemble in one process."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from sciddiff.errors import OptionError, OutputExistsError
+from sciddiff.inference.assemble import UNCERTAINTY, Product, assemble
+from sciddiff.inference.plan import Plan, plan_image
+from sciddiff.model import Model
+from sciddiff.model.tiles import Request, predict_tiles
+from sciddiff.recipe import to_yaml
+
+
+def plan_file(
+    model: Model,
+    source: str,
+    *,
+    steps: int | None = None,
+    samples: int = 1,
+    seed: int = 0,
+    tile: int | None = None,
+    batch: int = 1,
+) -> Plan:
+    """What `predict_file` would do.
+
+    Raises
+    ------
+    InputError
+        Where the raster does not fit the model.
+    OptionError
+        Where the options contradict each other.
+    """
+    request = Request(steps or model.recipe.sampler.steps, samples, seed, model.recipe.sampler.method)
+    return plan_image(model, source, request=request, tile=tile, batch=batch)
+
+
+def predict_file(
+    model: Model,
+    source: str,
+    output: Path,
+    *,
+    steps: int | None = None,
+    samples: int = 1,
+    seed: int = 0,
+    uncertainty: Path | None = None,
+    tile: int | None = None,
+    batch: int = 1,
+    overwrite: bool = False,
+    creation_options: Mapping[str, str] | None = None,
+    command: str = "",
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Restore a raster of any size.
+
+    Parameters
+    ----------
+    model
+        The model.
+    source
+        Anything that GDAL opens as a raster.
+    output
+        The product: the posterior mean, or one sample where `steps` is 2 or more and `samples` 1.
+    steps, samples, seed
+        See `Model.predict`.
+    uncertainty
+        Spread and 90 % interval of each band; needs 2 samples or more.
+    tile, batch
+        Side of the cores in target pixels, windows at once.
+    overwrite
+        Whether files that are there may be replaced.
+    creation_options
+        For GDAL's driver.
+    command
+        For the provenance.
+    progress
+        Called with (tiles done, tiles) after each.
+
+    Returns
+    -------
+    dict
+        Paths of what was written, and the plan.
+
+    Raises
+    ------
+    InputError
+        Where the raster does not fit the model.
+    OutputExistsError
+        Where an output is there and `overwrite` is not set.
+    """
+    products = _products(output, uncertainty, samples=samples, steps=steps or model.recipe.sampler.steps)
+    for product in products:
+        if product.path.exists() and not overwrite:
+            raise OutputExistsError(f"{product.path} exists; pass --overwrite to replace it")
+        if product.path.exists() and product.path.samefile(source):
+            raise OptionError(f"{product.path} is the input itself; choose another output")
+    plan = plan_file(model, source, steps=steps, samples=samples, seed=seed, tile=tile, batch=batch)
+    tiles = predict_tiles(model, plan.fitted, plan.layout, plan.request, windows=plan.layout.windows, batch=batch)
+    assemble(
+        plan,
+        tiles,
+        products,
+        overwrite=overwrite,
+        creation_options=creation_options or {},
+        provenance=provenance(model, plan, command),
+        progress=progress,
+    )
+    written = {"output": str(output)} | ({"uncertainty": str(uncertainty)} if uncertainty else {})
+    return written | {"plan": plan.to_dict()}
+
+
+def _products(output: Path, uncertainty: Path | None, *, samples: int, steps: int) -> list[Product]:
+    product = "sample" if steps > 1 and samples == 1 else "mean"
+    products = [Product(output, (product,))]
+    if uncertainty is not None:
+        if samples < 2:
+            raise OptionError("--uncertainty needs the spread of samples: add --samples 8 --steps 3, say")
+        if uncertainty.absolute() == output.absolute():
+            raise OptionError(f"--uncertainty and --output are both {output}")
+        products.append(Product(uncertainty, UNCERTAINTY))
+    return products
+
+
+def model_hash(model: Model) -> str:
+    """SHA-256 over the recipe and the weights."""
+    digest = hashlib.sha256(to_yaml(model.recipe).encode())
+    for name, value in sorted(model.network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def provenance(model: Model, plan: Plan, command: str) -> dict[str, str]:
+    """What a result says of its origin."""
+    request = plan.request
+    return {
+        "VERSION": version("sciddiff"),
+        "COMMAND": command,
+        "MODEL": model.recipe.name,
+        "MODEL_SHA256": model_hash(model),
+        "RECIPE_SHA256": hashlib.sha256(to_yaml(model.recipe).encode()).hexdigest(),
+        "INPUT": Path(plan.source).name,
+        "PRODUCT": request.product,
+        "STEPS": str(request.steps),
+        "SAMPLES": str(request.samples),
+        "SEED": str(request.seed),
+        "HALO": str(plan.layout.halo),
+        "DEVICE": str(model.device),
+        "TIME": datetime.now(UTC).isoformat(timespec="seconds"),
+    }

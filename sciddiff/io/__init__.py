@@ -1,0 +1,58 @@
+"""Files to images and back, with nothing lost: georeference, validity, radiometry, names, tags and provenance.
+
+Each name is imported at its first use, so that `import sciddiff.io` loads neither rasterio nor xarray.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sciddiff.io.bands import band_names, describe_bands, match_bands
+    from sciddiff.io.image import from_array, grid_of, read_window
+    from sciddiff.io.profile import BandProfile, RasterProfile, RasterWarning, plain_profile, rescale_profile
+    from sciddiff.io.raster import open  # noqa: A004 - the name is part of the interface
+    from sciddiff.io.write import save
+    from sciddiff.io.writer import RasterWriter
+
+_HOMES = {
+    "BandProfile": "profile",
+    "RasterProfile": "profile",
+    "RasterWarning": "profile",
+    "RasterWriter": "writer",
+    "band_names": "bands",
+    "describe_bands": "bands",
+    "from_array": "image",
+    "grid_of": "image",
+    "match_bands": "bands",
+    "open": "raster",
+    "plain_profile": "profile",
+    "read_window": "image",
+    "rescale_profile": "profile",
+    "save": "write",
+}
+__all__ = [
+    "BandProfile",
+    "RasterProfile",
+    "RasterWarning",
+    "RasterWriter",
+    "band_names",
+    "describe_bands",
+    "from_array",
+    "grid_of",
+    "match_bands",
+    "open",
+    "plain_profile",
+    "read_window",
+    "rescale_profile",
+    "save",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sciddiff.io' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(f"sciddiff.io.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

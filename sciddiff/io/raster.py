@@ -1,0 +1,305 @@
+"""Opening rasters as images: nothing is read but the header until pixels are asked for, and then their window only."""
+
+import math
+import os
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import rasterio
+import xarray as xr
+from numpy.typing import NDArray
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from sciddiff.errors import InputError
+from sciddiff.io.image import assemble
+from sciddiff.io.masks import validity
+from sciddiff.io.metadata import grid_from, read_profile
+from sciddiff.io.profile import RasterProfile, Source
+from sciddiff.io.radiometry import decode, value_dtype
+
+MEMO_BYTES = 2**26
+"""Largest window that is remembered between the reading of its values and that of its validity."""
+STRIP_BYTES = 2**26
+"""Rows of a strided reading are taken in strips of about this size."""
+
+
+def open(path: str | os.PathLike[str], *, bands: Sequence[str | int] | None = None) -> xr.DataArray:  # noqa: A001
+    """Open a raster as an image, lazily.
+
+    Parameters
+    ----------
+    path
+        Anything that GDAL opens as one raster: GeoTIFF foremost, VRT, /vsi paths and URLs too.
+    bands
+        Bands by name, with the usual aliases, or by 1-based number, in the order wanted; None: all of them. An alpha
+        band holds validity and is no band of the image, unless it is asked for here.
+
+    Returns
+    -------
+    xarray.DataArray
+        Physical values with dims (band, y, x) and NaN where invalid; float32 where every stored number comes back
+        from it, else float64. Coordinates: band names, x, y, `spatial_ref` (see `grid_of`) and `valid` (bool, True
+        where measured). `encoding["raster"]` has what is needed to write it back (`RasterProfile`). It holds the
+        path, not an open file, so it may be pickled and read from threads.
+
+    Raises
+    ------
+    InputError
+        Missing, truncated, unreadable or complex file, or a band that is not there.
+    """
+    where = _location(path)
+    with opened(where) as src:
+        _check_length(src, where)
+        profile = read_profile(src, where, bands=bands)
+        grid = grid_from(src)
+        source = cast(Source, profile.source)
+    dtype = _value_dtype(profile, where)
+    pixels = _Pixels(source, profile, dtype, (grid.shape[0], grid.shape[1]))
+    image = assemble(
+        _lazy(_Layer(pixels, dtype, 0)),
+        _lazy(_Layer(pixels, np.dtype(bool), 1)),
+        grid=grid,
+        bands=profile.names,
+        profile=profile,
+        units=_units(profile),
+    )
+    image.name = Path(where).stem or None
+    image.encoding["source"] = where
+    return image
+
+
+@contextmanager
+def opened(path: str) -> Iterator[Any]:
+    """Open a raster for reading; all that goes wrong inside is an InputError that names the file and why.
+
+    Parameters
+    ----------
+    path
+        Anything that GDAL opens.
+
+    Raises
+    ------
+    InputError
+        Missing, truncated or unreadable file.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            src = rasterio.open(path)
+    except (RasterioError, OSError, ValueError, TypeError) as error:
+        if not _remote(path) and not os.path.exists(path):
+            raise InputError(f"{path}: no such file") from None
+        raise InputError(f"{path}: cannot be opened as a raster: {reason(error)}") from error
+    with src:
+        try:
+            yield src
+        except (RasterioError, OSError) as error:
+            raise InputError(f"{path}: cannot be read, truncated or damaged: {reason(error)}") from error
+
+
+def read_stored(src: Any, indexes: Sequence[int], window: Window, *, dtype: str) -> NDArray[Any]:
+    """Return the numbers of a window as they stand in the file, (c, h, w).
+
+    Parameters
+    ----------
+    src
+        Open rasterio dataset.
+    indexes
+        1-based bands.
+    window
+        Within the raster.
+    dtype
+        One type that holds those of all bands.
+    """
+    stored: NDArray[Any] = src.read(list(indexes), window=window, out_dtype=dtype)
+    return stored
+
+
+def read_opaque(src: Any, profile: RasterProfile, alpha: int | None, window: Window) -> NDArray[Any] | None:
+    """Return alpha, or the per-dataset mask, or the lesser of both, (h, w); None if the file has neither.
+
+    Parameters
+    ----------
+    src
+        Open rasterio dataset.
+    profile
+        Of the file.
+    alpha
+        1-based band that holds validity.
+    window
+        Within the raster.
+    """
+    opaque: NDArray[Any] | None = None
+    if alpha is not None:
+        opaque = src.read(alpha, window=window)
+    if profile.mask:
+        mask = src.read_masks(1, window=window)
+        opaque = mask if opaque is None else np.where(mask == 0, opaque.dtype.type(0), opaque)
+    return opaque
+
+
+class _Pixels:
+    """Reads windows of a file: values and validity together, each time from a fresh handle."""
+
+    def __init__(
+        self, source: Source, profile: RasterProfile, dtype: np.dtype[np.floating], shape: tuple[int, int]
+    ) -> None:
+        self.path, self.indexes, self.alpha = source.path, source.indexes, source.alpha
+        self.profile, self.dtype, self.shape = profile, dtype, (len(source.indexes), *shape)
+        self.radiometry = profile.radiometry
+        self._memo = threading.local()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_memo"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._memo = threading.local()
+
+    def take(self, key: tuple[slice, ...], layer: int) -> NDArray[Any]:
+        """Layer 0 or 1, values or validity, of a window; the other one waits for the next call, which is for it."""
+        memo = self._memo.__dict__.pop("window", None)
+        if memo is not None and memo[:2] == (_plain(key), layer):
+            waiting: NDArray[Any] = memo[2]
+            return waiting
+        both = self._read(key)
+        other = both[1 - layer]
+        if both[0].nbytes <= MEMO_BYTES:
+            self._memo.window = (_plain(key), 1 - layer, other)
+        return both[layer]
+
+    def _read(self, key: tuple[slice, ...]) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
+        chosen = list(range(self.shape[0]))[key[0]]
+        rows, cols = key[1].indices(self.shape[1]), key[2].indices(self.shape[2])
+        sizes = [len(range(*rows)), len(range(*cols))]
+        values = np.empty((len(chosen), *sizes), self.dtype)
+        valid = np.zeros(values.shape, bool)
+        if not values.size:
+            return values, valid
+        with opened(self.path) as src:
+            if src.shape != self.shape[1:] or src.count < max(self.indexes):
+                raise InputError(f"{self.path}: has changed since it was opened: {src.shape} pixels; open it again")
+            for at, window in _strips(rows, cols, len(chosen)):
+                part = self._window(src, chosen, window)
+                step = slice(None, None, rows[2]), slice(None, None, cols[2])
+                count = len(range(0, window.height, rows[2]))
+                values[:, at : at + count], valid[:, at : at + count] = (layer[:, *step] for layer in part)
+        return values, valid
+
+    def _window(
+        self, src: Any, chosen: Sequence[int], window: Window
+    ) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
+        stored = read_stored(src, [self.indexes[at] for at in chosen], window, dtype=self.profile.dtype)
+        opaque = read_opaque(src, self.profile, self.alpha, window)
+        nodata = [self.profile.bands[at].nodata for at in chosen]
+        valid = validity(stored, nodata=nodata, opaque=None if opaque is None else opaque > 0)
+        radiometry = [self.radiometry[at] for at in chosen]
+        try:
+            return decode(stored, valid, radiometries=radiometry, dtype=self.dtype), valid
+        except InputError as error:
+            raise InputError(f"{self.path}: {error}") from None
+
+
+class _Layer(BackendArray):
+    """Values or validity of a raster, as xarray indexes them."""
+
+    def __init__(self, pixels: _Pixels, dtype: np.dtype[Any], layer: int) -> None:
+        self.pixels, self.dtype, self.layer = pixels, dtype, layer
+        self.shape = pixels.shape
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> NDArray[Any]:
+        result: NDArray[Any] = indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.BASIC, self._basic
+        )
+        return result
+
+    def _basic(self, key: tuple[int | slice, ...]) -> NDArray[Any]:
+        ranges = tuple(part if isinstance(part, slice) else slice(part, part + 1) for part in key)
+        squeezed = tuple(slice(None) if isinstance(part, slice) else 0 for part in key)
+        result: NDArray[Any] = self.pixels.take(ranges, self.layer)[squeezed]
+        return result
+
+
+def _lazy(layer: _Layer) -> Any:
+    lazy: Any = indexing.LazilyIndexedArray(layer)
+    return indexing.MemoryCachedArray(indexing.CopyOnWriteArray(lazy))
+
+
+def _strips(rows: tuple[int, int, int], cols: tuple[int, int, int], bands: int) -> Iterator[tuple[int, Window]]:
+    """Windows whose rows and columns, thinned by the steps, make up the whole; with the row where each goes."""
+    col, width = cols[0], len(range(*cols)) * cols[2] - cols[2] + 1
+    count = len(range(*rows))
+    if rows[2] == 1 and cols[2] == 1:
+        yield 0, Window(col, rows[0], width, count)
+        return
+    height = max(1, STRIP_BYTES // (8 * bands * width)) // rows[2]
+    taken = max(1, height)
+    for at in range(0, count, taken):
+        part = min(taken, count - at)
+        yield at, Window(col, rows[0] + at * rows[2], width, (part - 1) * rows[2] + 1)
+
+
+def _plain(key: tuple[slice, ...]) -> tuple[tuple[Any, Any, Any], ...]:
+    return tuple((part.start, part.stop, part.step) for part in key)
+
+
+def _location(path: str | os.PathLike[str]) -> str:
+    where = os.fspath(path)
+    if _remote(where) or not os.path.exists(where):
+        return where
+    return os.path.abspath(where)
+
+
+def _remote(where: str) -> bool:
+    return where.startswith("/vsi") or "://" in where or where.lstrip().startswith("<VRT")
+
+
+def _value_dtype(profile: RasterProfile, where: str) -> np.dtype[np.floating]:
+    try:
+        return value_dtype(profile.dtype, profile.radiometry)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _units(profile: RasterProfile) -> str | None:
+    """Return the unit that all bands share; reflectance of Sentinel-2 is 1."""
+    units = set(profile.units)
+    if units == {None} and all(item.sentinel2 for item in profile.radiometry):
+        return "1"
+    return units.pop() if len(units) == 1 else None
+
+
+def _check_length(src: Any, path: str) -> None:
+    """Refuse a GeoTIFF whose last blocks lie beyond its end: better now than after hours."""
+    if src.driver != "GTiff" or _remote(path):
+        return
+    size = os.path.getsize(path)
+    height, width = src.block_shapes[0]
+    row, col = math.ceil(src.height / height) - 1, math.ceil(src.width / width) - 1
+    for index in {1, src.count}:
+        place = [src.get_tag_item(f"{item}_{col}_{row}", "TIFF", bidx=index) for item in ("BLOCK_OFFSET", "BLOCK_SIZE")]
+        if None not in place and sum(int(number) for number in place) > size:
+            message = f"{path}: truncated: its last block ends at byte {sum(map(int, place))}, the file at {size}"
+            raise InputError(message)
+
+
+def reason(error: BaseException) -> str:
+    """Return what GDAL said first: rasterio's own message is often just `Read failed`.
+
+    Parameters
+    ----------
+    error
+        As caught.
+    """
+    cause: BaseException | None = error
+    while cause is not None and (cause.__cause__ or cause.__context__) is not None:
+        cause = cause.__cause__ or cause.__context__
+    return str(cause or error).strip() or type(error).__name__

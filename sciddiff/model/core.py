@@ -1,0 +1,156 @@
+"""The model: a task, a network and what was measured of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from torch import Tensor
+
+from sciddiff import io
+from sciddiff.errors import InputError
+from sciddiff.model.fit import fit
+from sciddiff.model.tiles import TOLERANCE, Request, lay_out, names, predict_tiles
+from sciddiff.networks.unet import UNet
+from sciddiff.recipe.schema import Recipe
+from sciddiff.tasks import Task, build_task
+
+
+@dataclass(frozen=True)
+class Model:
+    """A task and the network that was trained for it.
+
+    Attributes
+    ----------
+    recipe
+        What was asked for.
+    task
+        Forward model, base, condition, projection.
+    network
+        The velocity F; see `networks.unet`.
+    residual_scale
+        Standard deviation of (x - base) / s for each band, shape (c,).
+    record
+        What was measured: `halo` (pixels -> error in spreads), `metrics`, `provenance`, `calibration`.
+    """
+
+    recipe: Recipe
+    task: Task
+    network: UNet
+    residual_scale: Tensor
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.residual_scale.device
+
+    @property
+    def radius(self) -> int:
+        """Halo in target pixels beyond which nothing can change a pixel."""
+        return self.task.radius + self.network.radius
+
+    def predict(
+        self,
+        image: xr.DataArray | NDArray[np.floating] | Tensor,
+        *,
+        steps: int | None = None,
+        samples: int = 1,
+        seed: int = 0,
+        tile: int | None = None,
+        batch: int = 1,
+        tolerance: float | None = TOLERANCE,
+    ) -> xr.Dataset:
+        """Restore an image that fits in memory.
+
+        Parameters
+        ----------
+        image
+            As `sciddiff.open` gives it; or an array or tensor (bands, h, w) in the model's order of bands.
+        steps
+            1: the posterior mean. 2 or more: posterior samples too. The recipe's where not given.
+        samples
+            How many samples; 2 or more give a spread.
+        seed
+            Of the samples.
+        tile, batch
+            Side of the cores in target pixels, and windows at once: memory and speed, never the result.
+        tolerance
+            Halo error allowed, in spreads of the residual; None takes the full radius.
+
+        Returns
+        -------
+        xarray.Dataset
+            On the target grid: `mean`; with samples `sample`; with several `std` and the 90 % interval `lower`,
+            `upper`. Invalid pixels are NaN.
+
+        Raises
+        ------
+        InputError
+            Where the image does not fit the model.
+        """
+        image = self._as_image(image)
+        fitted = fit(self.recipe, image, categorical=self.task.categorical)
+        request = Request(steps or self.recipe.sampler.steps, samples, seed, self.recipe.sampler.method)
+        layout = lay_out(self, fitted, tile=tile, tolerance=tolerance)
+        shape = (len(fitted.positions), *layout.shape)
+        dtype = fitted.image.dtype
+        results = {name: np.full(shape, np.nan, dtype) for name in names(request)}
+        valid = np.zeros(shape, bool)
+        for part in predict_tiles(self, fitted, layout, request, windows=layout.windows, batch=batch):
+            window = part.window
+            rows, cols = slice(window.row, window.row + window.height), slice(window.col, window.col + window.width)
+            for name, value in part.results.items():
+                results[name][:, rows, cols] = value
+            valid[:, rows, cols] = part.valid
+        grid = io.grid_of(fitted.image).zoom_to(layout.shape)
+        profile = fitted.image.encoding.get("raster")
+        bands = [str(name) for name in fitted.image.band.values]
+        rescaled = None if profile is None else profile.select(bands).rescaled(layout.ratio)
+        return xr.Dataset(
+            {
+                name: io.from_array(value, grid=grid, bands=bands, valid=valid, profile=rescaled)
+                for name, value in results.items()
+            }
+        )
+
+    def _as_image(self, image: xr.DataArray | NDArray[np.floating] | Tensor) -> xr.DataArray:
+        if isinstance(image, xr.DataArray):
+            return image
+        values = image.detach().cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
+        if values.ndim != 3 or len(values) != len(self.task.bands):
+            expected = f"({len(self.task.bands)}, height, width): {', '.join(self.task.bands)}"
+            raise InputError(f"got an array of shape {values.shape}, expected {expected}")
+        grid = GeoBox(values.shape[1:], Affine.identity(), None)
+        return io.from_array(values, grid=grid, bands=list(self.task.bands))
+
+
+def build_network(recipe: Recipe, task: Task) -> UNet:
+    """The recipe's network with random weights."""
+    size = recipe.network
+    return UNet(
+        len(task.bands),
+        task.maps,
+        task.numbers,
+        widths=size.widths,
+        encoder_blocks=size.encoder_blocks,
+        denoiser_blocks=size.denoiser_blocks,
+        stem=size.stem,
+        embedding=size.embedding,
+        dims=size.dims,
+    )
+
+
+def build(recipe: Recipe, *, device: str | torch.device = "cpu") -> Model:
+    """A model with random weights, the same for the same seed."""
+    task = build_task(recipe)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        network = build_network(recipe, task)
+    network = network.to(device=device, memory_format=torch.channels_last).eval()
+    return Model(recipe, task, network, torch.ones(len(task.bands), device=device))

@@ -1,0 +1,105 @@
+"""The engine on one batch of windows: base, residual, projection."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from sciddiff.diffusion import SAMPLERS, keyed_normal, posterior_mean
+from sciddiff.networks.unet import UNet
+from sciddiff.tasks import Observation, Task
+
+
+class Restorer(Protocol):
+    """What the engine needs of a `Model`."""
+
+    @property
+    def task(self) -> Task:
+        """Forward model, base, condition, projection."""
+        ...
+
+    @property
+    def network(self) -> UNet:
+        """The velocity."""
+        ...
+
+    @property
+    def residual_scale(self) -> Tensor:
+        """Spread of the residual for each band, on the device of the weights."""
+        ...
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """What was measured of the model."""
+        ...
+
+    @property
+    def radius(self) -> int:
+        """Halo in target pixels beyond which nothing can change a pixel."""
+        ...
+
+
+@torch.inference_mode()
+def restore(
+    model: Restorer,
+    obs: Observation,
+    *,
+    origins: Sequence[tuple[int, int]],
+    steps: int = 1,
+    samples: int = 1,
+    seed: int = 0,
+    method: str = "angle",
+) -> Iterator[Tensor]:
+    """Posterior mean of a batch of windows, then its samples one by one, all projected on the measurement.
+
+    Parameters
+    ----------
+    model
+        The model.
+    obs
+        What was measured, as `model.task.observe` gives it.
+    origins
+        Absolute target pixel (row, column) of each window's first pixel: the noise is keyed by it.
+    steps
+        Network evaluations of one sample, that of the mean included; 1 gives the mean alone.
+    samples
+        How many samples follow the mean where `steps` is 2 or more.
+    seed
+        Of the samples.
+    method
+        Name of the sampler.
+
+    Yields
+    ------
+    Tensor
+        (b, c, h, w) on the target grid, in the precision of the input.
+    """
+    base = model.task.base(obs)
+    condition = model.task.condition(obs, base)
+    scale = condition.scale * model.residual_scale.to(base).view(-1, 1, 1)
+    encoded = model.network.encode(condition.maps.float(), obs.numbers)
+
+    def velocity(state: Tensor, t: float) -> Tensor:
+        angle = torch.full((len(state),), t, device=state.device)
+        return model.network(state, angle, encoded)
+
+    def finish(residual: Tensor) -> Tensor:
+        return model.task.project(base + scale * residual.to(base), obs)
+
+    mean = posterior_mean(velocity, torch.zeros_like(base, dtype=torch.float32))
+    yield finish(mean)
+    for sample in range(samples if steps > 1 else 0):
+        noise = [
+            keyed_normal(
+                seed=seed,
+                sample=sample,
+                step=0,
+                channels=base.shape[1],
+                origin=origin,
+                shape=tuple(base.shape[2:]),
+                device=str(base.device),
+            )
+            for origin in origins
+        ]
+        yield finish(SAMPLERS[method](velocity, torch.stack(noise), steps, mean=mean))

@@ -1,0 +1,221 @@
+"""Windows of a fitted image through the engine: what one process computes, in memory or streamed."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sciddiff import io
+from sciddiff.errors import InputError, OptionError
+from sciddiff.model.engine import Restorer, restore
+from sciddiff.model.fit import Fitted
+from sciddiff.model.windows import Window, lattice, read_padded, round_up, tile_side, unit_of
+
+TOLERANCE = 1e-3
+"""Change of a pixel that a narrower halo may cause, in spreads of the residual."""
+INTERVAL = 1.6449
+"""Half width of a Gaussian's central 90 % interval, in standard deviations."""
+LOOK, LOOKS = 256, 64
+"""Side and number of the windows from which the global statistics come."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of the engine.
+
+    `steps` counts the network evaluations of one sample; 1 is the posterior mean.
+    """
+
+    steps: int = 1
+    samples: int = 1
+    seed: int = 0
+    method: str = "angle"
+
+    def __post_init__(self) -> None:
+        if self.samples > 1 and self.steps < 2:
+            raise OptionError(f"{self.samples} samples need steps of 2 or more; steps=1 is the posterior mean alone")
+
+    @property
+    def product(self) -> str:
+        """Which result is the product: the mean, or one sample where a single one was asked for."""
+        return "sample" if self.steps > 1 and self.samples == 1 else "mean"
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Results of one core by name, (bands, h, w) in physical units, NaN where invalid."""
+
+    window: Window
+    results: Mapping[str, NDArray[np.floating]]
+    valid: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the target grid is cut: the same numbers give the same pixels in any process."""
+
+    shape: tuple[int, int]
+    ratio: int
+    tile: int
+    halo: int
+    halo_from: str
+    fallback: tuple[float, ...]
+
+    @property
+    def windows(self) -> list[Window]:
+        """All cores, row by row."""
+        return lattice(self.shape, self.tile)
+
+
+def choose_halo(model: Restorer, tolerance: float | None) -> tuple[int, str]:
+    """The narrowest halo measured to keep within `tolerance`, or the full radius; and where it came from."""
+    table = {int(halo): error for halo, error in model.record.get("halo", {}).items()}
+    if tolerance is not None:
+        for halo in sorted(table):
+            if all(error <= tolerance for other, error in table.items() if other >= halo):
+                return min(halo, model.radius), f"measured for {tolerance:g} of the residual's spread"
+    return model.radius, "full radius"
+
+
+def global_mean(image: xr.DataArray) -> tuple[float, ...]:
+    """Mean of each band's valid pixels over evenly spread windows, and over all of them where those hold none.
+
+    Raises
+    ------
+    InputError
+        Where no pixel is valid.
+    """
+    height, width = image.shape[1:]
+    windows = lattice((height, width), LOOK)
+    some = windows[:: max(1, len(windows) // LOOKS)]
+    total, count = np.zeros(len(image)), np.zeros(len(image))
+    for window in [*some, *windows]:
+        if count.any() and window is windows[0] and len(some) <= len(windows):
+            break
+        rows, cols = slice(window.row, window.row + window.height), slice(window.col, window.col + window.width)
+        values, valid = io.read_window(image, rows, cols)
+        total += np.where(valid, values, 0).sum((1, 2), dtype=np.float64)
+        count += valid.sum((1, 2))
+    if not count.any():
+        raise InputError("all pixels are invalid: nothing to predict")
+    return tuple(float(mean) for mean in total / np.maximum(count, 1))
+
+
+def lay_out(model: Restorer, fitted: Fitted, *, tile: int | None, tolerance: float | None = TOLERANCE) -> Layout:
+    """Cut the target grid of an image."""
+    ratio = model.task.inputs[0].ratio
+    height, width = fitted.image.shape[1:]
+    shape = (height * ratio, width * ratio)
+    unit = unit_of(model.task.stride, model.network.stride)
+    halo, source = choose_halo(model, tolerance)
+    return Layout(
+        shape=shape,
+        ratio=ratio,
+        tile=tile_side(tile, shape, unit),
+        halo=round_up(halo, unit),
+        halo_from=source,
+        fallback=global_mean(fitted.image),
+    )
+
+
+def predict_tiles(
+    model: Restorer, fitted: Fitted, layout: Layout, request: Request, *, windows: Sequence[Window], batch: int = 1
+) -> Iterator[Tile]:
+    """Compute the cores of `windows` in the order given.
+
+    Windows without a valid pixel are not computed; neither batch nor order changes a pixel.
+    """
+    for first in range(0, len(windows), batch):
+        group = windows[first : first + batch]
+        masks = [_validity(fitted.image, layout, window) for window in group]
+        asked = [window for window, mask in zip(group, masks, strict=True) if mask.any()]
+        results = iter(_compute(model, fitted, layout, request, windows=asked) if asked else [])
+        for window, mask in zip(group, masks, strict=True):
+            blank = {name: np.full(mask.shape, np.nan, fitted.image.dtype) for name in names(request)}
+            found = next(results) if mask.any() else blank
+            cut = {name: np.where(mask, value, np.nan) for name, value in found.items()}
+            yield Tile(window, cut, mask)
+
+
+def names(request: Request) -> list[str]:
+    """Names of the results that a request gives."""
+    if request.steps == 1:
+        return ["mean"]
+    return ["mean", "sample"] if request.samples == 1 else ["mean", "sample", "std", "lower", "upper"]
+
+
+def _validity(image: xr.DataArray, layout: Layout, window: Window) -> NDArray[np.bool_]:
+    r = layout.ratio
+    rows = slice(window.row // r, -(-(window.row + window.height) // r))
+    cols = slice(window.col // r, -(-(window.col + window.width) // r))
+    valid = image.isel(y=rows, x=cols).coords["valid"].values
+    return valid.repeat(r, 1).repeat(r, 2)[:, : window.height, : window.width]
+
+
+def _observed(model: Restorer, fitted: Fitted, layout: Layout, windows: Sequence[Window]) -> Tensor:
+    """The main image under each window with its halo, in the model's bands; those it lacks are zero."""
+    r, side = layout.ratio, layout.tile + 2 * layout.halo
+    parts = []
+    for window in windows:
+        values = read_padded(
+            fitted.image,
+            row=(window.row - layout.halo) // r,
+            col=(window.col - layout.halo) // r,
+            height=side // r,
+            width=side // r,
+            fallback=layout.fallback,
+        )
+        full = np.zeros((len(model.task.bands), *values.shape[1:]), values.dtype)
+        full[list(fitted.positions)] = values
+        parts.append(torch.from_numpy(full))
+    return torch.stack(parts).to(model.residual_scale.device)
+
+
+def _compute(
+    model: Restorer, fitted: Fitted, layout: Layout, request: Request, *, windows: Sequence[Window]
+) -> list[dict[str, NDArray[np.floating]]]:
+    main = model.task.inputs[0].name
+    obs = model.task.observe({main: _observed(model, fitted, layout, windows)})
+    origins = [(window.row - layout.halo, window.col - layout.halo) for window in windows]
+    stream = restore(
+        model,
+        obs,
+        origins=origins,
+        steps=request.steps,
+        samples=request.samples,
+        seed=request.seed,
+        method=request.method,
+    )
+    results = _summary(stream, calibration=float(model.record.get("calibration", 1.0)))
+    return [
+        {name: _core(value[n], layout, window)[list(fitted.positions)] for name, value in results.items()}
+        for n, window in enumerate(windows)
+    ]
+
+
+def _core(value: Tensor, layout: Layout, window: Window) -> NDArray[np.floating]:
+    rows = slice(layout.halo, layout.halo + window.height)
+    cols = slice(layout.halo, layout.halo + window.width)
+    core: NDArray[np.floating] = value[:, rows, cols].cpu().numpy()
+    return core
+
+
+def _summary(stream: Iterator[Tensor], *, calibration: float) -> dict[str, Tensor]:
+    """Mean, first sample, spread and 90 % interval, the samples taken one by one (Welford 1962)."""
+    mean = next(stream)
+    results = {"mean": mean}
+    average, square, count = torch.zeros_like(mean), torch.zeros_like(mean), 0
+    for sample in stream:
+        count += 1
+        results.setdefault("sample", sample)
+        change = sample - average
+        average += change / count
+        square += change * (sample - average)
+    if count > 1:
+        std = torch.sqrt(square / (count - 1)) * calibration
+        results |= {"std": std, "lower": mean - INTERVAL * std, "upper": mean + INTERVAL * std}
+    return results

@@ -1,0 +1,1 @@
+"""The local U-Net, embeddings, adapters."""

@@ -1,0 +1,231 @@
+"""A local U-Net in two parts: a condition encoder that runs once, and a lighter denoiser that runs at each step.
+
+Everything is local: 3 x 3 convolutions, channel-wise RMS norm (Zhang and Sennrich 2019), strided down, pixel-shuffle
+up. No layer looks further than its kernel, so a tile with a halo of `radius` pixels gives the result of the whole.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+# ---------- pieces ----------
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) over the channels of each pixel, with a learned gain."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        rms = x.square().mean(1, keepdim=True).add(1e-6).rsqrt()
+        return x * rms * self.gain.view(-1, *[1] * (x.ndim - 2))
+
+
+def _conv(dims: int, inputs: int, outputs: int, *, size: int = 3, stride: int = 1) -> nn.Module:
+    kind = nn.Conv2d if dims == 2 else nn.Conv3d
+    return kind(inputs, outputs, size, stride=stride, padding=size // 2 if stride == 1 else 0)
+
+
+def _zeroed(module: nn.Module) -> nn.Module:
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter)
+    return module
+
+
+def unshuffle(x: Tensor, factor: int) -> Tensor:
+    """Blocks of `factor` pixels a side become channels; 2-D or 3-D."""
+    if x.ndim == 4:
+        return F.pixel_unshuffle(x, factor)
+    b, c, d, h, w = x.shape
+    f = factor
+    x = x.reshape(b, c, d // f, f, h // f, f, w // f, f).permute(0, 1, 3, 5, 7, 2, 4, 6)
+    return x.reshape(b, c * f**3, d // f, h // f, w // f)
+
+
+def shuffle(x: Tensor, factor: int) -> Tensor:
+    """Inverse of `unshuffle`."""
+    if x.ndim == 4:
+        return F.pixel_shuffle(x, factor)
+    b, c, d, h, w = x.shape
+    f = factor
+    x = x.reshape(b, c // f**3, f, f, f, d, h, w).permute(0, 1, 5, 2, 6, 3, 7, 4)
+    return x.reshape(b, c // f**3, d * f, h * f, w * f)
+
+
+class Block(nn.Module):
+    """Residual block; the embedding scales and shifts what enters its second convolution."""
+
+    def __init__(self, dims: int, width: int, embedding: int):
+        super().__init__()
+        self.norm_in, self.norm_out = RMSNorm(width), RMSNorm(width)
+        self.conv_in = _conv(dims, width, width)
+        self.conv_out = _zeroed(_conv(dims, width, width))
+        self.modulate = _zeroed(nn.Linear(embedding, 2 * width))
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        gain, offset = self.modulate(embedding).view(len(x), -1, *[1] * (x.ndim - 2)).chunk(2, 1)
+        y = self.conv_in(F.silu(self.norm_in(x)))
+        y = self.norm_out(y) * (1 + gain) + offset
+        return x + self.conv_out(F.silu(y))
+
+
+class Down(nn.Module):
+    """Half the resolution by a strided 2 x 2 convolution."""
+
+    def __init__(self, dims: int, inputs: int, outputs: int):
+        super().__init__()
+        self.conv = _conv(dims, inputs, outputs, size=2, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)
+
+
+class Up(nn.Module):
+    """Twice the resolution by a 1 x 1 convolution and pixel shuffle."""
+
+    def __init__(self, dims: int, inputs: int, outputs: int):
+        super().__init__()
+        self.conv = _conv(dims, inputs, outputs * 2**dims, size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return shuffle(self.conv(x), 2)
+
+
+class Hourglass(nn.Module):
+    """Down through `blocks` at each width and up again with skips; one more block at each scale on the way up.
+
+    `guide` features, one a scale, are added on the way down.
+    """
+
+    def __init__(self, dims: int, widths: Sequence[int], blocks: Sequence[int], *, embedding: int):
+        super().__init__()
+        self.down_blocks = nn.ModuleList(
+            nn.ModuleList(Block(dims, width, embedding) for _ in range(count))
+            for width, count in zip(widths, blocks, strict=True)
+        )
+        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        self.downs = nn.ModuleList(Down(dims, fine, coarse) for fine, coarse in pairs)
+        self.ups = nn.ModuleList(Up(dims, coarse, fine) for fine, coarse in pairs)
+        self.up_blocks = nn.ModuleList(Block(dims, width, embedding) for width in widths[:-1])
+
+    def forward(self, x: Tensor, embedding: Tensor, guide: Sequence[Tensor] | None = None) -> list[Tensor]:
+        """Features after the way up, finest first."""
+        skips: list[Tensor] = []
+        for level, blocks in enumerate(self.down_blocks):
+            if level:
+                x = self.downs[level - 1](x)
+            if guide is not None:
+                x = x + guide[level]
+            for block in blocks:
+                x = block(x, embedding)
+            skips.append(x)
+        pyramid = [x]
+        for level in reversed(range(len(self.ups))):
+            x = self.up_blocks[level](self.ups[level](x) + skips[level], embedding)
+            pyramid.insert(0, x)
+        return pyramid
+
+
+# ---------- the network ----------
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What the condition encoder found: features finest first, and the embedding of the global numbers."""
+
+    pyramid: list[Tensor]
+    embedding: Tensor
+
+
+class UNet(nn.Module):
+    """Velocity F(x, t, condition) of the centred process; see `diffusion.precondition`.
+
+    Parameters
+    ----------
+    channels
+        Of the image that is restored.
+    maps
+        Channels of the condition.
+    numbers
+        Length of the vector of global numbers.
+    widths
+        Channels at each scale, finest first; the finest works on blocks of `stem` pixels.
+    encoder_blocks, denoiser_blocks
+        Residual blocks at each scale on the way down.
+    stem
+        Pixels a side that become channels at the input and pixels again at the output.
+    embedding
+        Width of the embedding of noise level and global numbers.
+    dims
+        2 or 3.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        maps: int,
+        numbers: int,
+        *,
+        widths: Sequence[int],
+        encoder_blocks: Sequence[int],
+        denoiser_blocks: Sequence[int],
+        stem: int,
+        embedding: int,
+        dims: int = 2,
+    ):
+        super().__init__()
+        self.stem = stem
+        self.stride = stem * 2 ** (len(widths) - 1)
+        self.radius = sum(
+            stem * 2**level * (2 * (encoder + denoiser + 2 * (level < len(widths) - 1)))
+            for level, (encoder, denoiser) in enumerate(zip(encoder_blocks, denoiser_blocks, strict=True))
+        ) + (3 * stem + 4 * self.stride)
+        cells = stem**dims
+        self.embed_numbers = nn.Linear(numbers, embedding)
+        self.embed_angle = nn.Sequential(nn.Linear(2 * len(_FREQUENCIES), embedding), nn.SiLU())
+        self.embed = nn.Sequential(nn.Linear(embedding, embedding), nn.SiLU())
+        self.enter_condition = _conv(dims, maps * cells, widths[0])
+        self.encoder = Hourglass(dims, widths, encoder_blocks, embedding=embedding)
+        self.enter_state = _conv(dims, channels * cells, widths[0])
+        self.denoiser = Hourglass(dims, widths, denoiser_blocks, embedding=embedding)
+        self.leave = nn.Sequential(RMSNorm(widths[0]), nn.SiLU(), _zeroed(_conv(dims, widths[0], channels * cells)))
+
+    def encode(self, maps: Tensor, numbers: Tensor) -> Encoded:
+        """Run the condition encoder: once a window, whatever the number of steps and samples.
+
+        Parameters
+        ----------
+        maps
+            (b, maps, [d,] h, w), sides multiples of `stride`.
+        numbers
+            (b, numbers).
+        """
+        embedding = self.embed_numbers(numbers)
+        x = self.enter_condition(unshuffle(maps, self.stem))
+        return Encoded(self.encoder(x, F.silu(embedding)), embedding)
+
+    def forward(self, state: Tensor, t: Tensor, encoded: Encoded) -> Tensor:
+        """Velocity at the state x = cos(t) r + sin(t) n.
+
+        Parameters
+        ----------
+        state
+            (b, channels, [d,] h, w).
+        t
+            Angles (b,) in (0, pi / 2].
+        encoded
+            From `encode`.
+        """
+        angle = t[:, None] * torch.tensor(_FREQUENCIES, device=t.device, dtype=t.dtype)
+        waves = torch.cat([angle.cos(), angle.sin()], 1)
+        embedding = self.embed(self.embed_angle(waves) + encoded.embedding)
+        x = self.enter_state(unshuffle(state, self.stem))
+        return shuffle(self.leave(self.denoiser(x, embedding, encoded.pyramid)[0]), self.stem)
+
+
+_FREQUENCIES = (1.0, 2.0, 4.0, 8.0, 16.0)

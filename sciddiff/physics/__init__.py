@@ -1,0 +1,1 @@
+"""How instruments degrade a scene: differentiable, batched, in torch."""

@@ -1,0 +1,142 @@
+"""Optical sensors: the band's MTF as a Gaussian, decimation on exact pixel geometry, noise.
+
+Model of one band: MTF(f) = exp(-2 pi^2 sigma^2 f^2) with the gain G at the low grid's Nyquist frequency
+1 / (2 ratio), so sigma = ratio sqrt(-2 ln G) / pi in high-resolution pixels (Aiazzi et al. 2006).
+A low pixel covers exactly its ratio x ratio block of high pixels: it reads the blurred scene at the block's
+centre, which for an even ratio is the mean of the four centre pixels.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sciddiff.errors import OptionError
+
+GENERIC_MTF = 0.30
+"""Gain at Nyquist assumed for an unknown sensor."""
+
+MTF: Mapping[str, Mapping[str, float]] = {
+    "generic": {},
+    "sentinel2": {
+        "B01": 0.3175, "B02": 0.275, "B03": 0.28, "B04": 0.25, "B05": 0.365, "B06": 0.33, "B07": 0.34,
+        "B08": 0.24, "B8A": 0.32, "B09": 0.295, "B10": 0.30, "B11": 0.205, "B12": 0.235,
+    },
+    "landsat8": {},
+    "quickbird": {"blue": 0.34, "green": 0.32, "red": 0.30, "nir": 0.22},
+    "ikonos": {"blue": 0.26, "green": 0.28, "red": 0.29, "nir": 0.28},
+    "geoeye1": {"blue": 0.23, "green": 0.23, "red": 0.23, "nir": 0.23},
+    "worldview2": {
+        "coastal": 0.35, "blue": 0.35, "green": 0.35, "yellow": 0.35, "red": 0.35, "rededge": 0.35,
+        "nir1": 0.35, "nir2": 0.27,
+    },
+    "worldview3": {
+        "coastal": 0.325, "blue": 0.355, "green": 0.360, "yellow": 0.350, "red": 0.365, "rededge": 0.360,
+        "nir1": 0.335, "nir2": 0.315,
+    },
+    "worldview4": {"blue": 0.23, "green": 0.23, "red": 0.23, "nir": 0.23},
+    "gaofen2": {"blue": 0.30, "green": 0.30, "red": 0.30, "nir": 0.30},
+}  # fmt: skip
+"""Gain of each band at its own Nyquist frequency. Sources: DLPan-Toolbox (Vivone et al. 2021) and the Sentinel-2
+quality reports; no band source is known for Landsat-8, which takes the generic value."""
+
+
+def nominal_mtf(sensor: str, bands: Sequence[str], override: float | Mapping[str, float] | None = None) -> list[float]:
+    """Gain at Nyquist of each band, from the sensor's table or from the caller's own numbers.
+
+    Parameters
+    ----------
+    sensor
+        A key of `MTF`.
+    bands
+        Band names as the table spells them; others take `GENERIC_MTF`.
+    override
+        One gain for all bands, or gains by band name.
+
+    Returns
+    -------
+    list of float
+        One gain in (0, 1) for each band.
+
+    Raises
+    ------
+    OptionError
+        Where the sensor is not in the table.
+    """
+    if isinstance(override, float | int):
+        return [float(override)] * len(bands)
+    if sensor not in MTF:
+        raise OptionError(f"unknown sensor {sensor!r}; known are {', '.join(MTF)}")
+    gains = {**MTF[sensor], **(override or {})}
+    return [gains.get(band, GENERIC_MTF) for band in bands]
+
+
+def mtf_sigma(gain: Tensor, ratio: int) -> Tensor:
+    """Standard deviation of the point spread function, in high-resolution pixels, from the gain at Nyquist."""
+    return ratio * torch.sqrt(-2 * torch.log(gain)) / math.pi
+
+
+def blur_radius(gain: float, ratio: int) -> int:
+    """Radius of the discrete kernel in high-resolution pixels: four standard deviations."""
+    return math.ceil(4 * ratio * math.sqrt(-2 * math.log(gain)) / math.pi)
+
+
+def line_kernels(sigma: Tensor, radius: int, *, shift: Tensor, even: bool) -> Tensor:
+    """Unit-sum Gaussian taps at whole pixels, averaged over two neighbours where the ratio is even.
+
+    Parameters
+    ----------
+    sigma, shift
+        Standard deviation and offset in high-resolution pixels, shape (n,).
+    radius
+        Of the Gaussian, in pixels.
+    even
+        Whether to average the two centre pixels.
+
+    Returns
+    -------
+    Tensor
+        Shape (n, 2 radius + 1), or one tap more where `even`.
+    """
+    tap = torch.arange(-radius, radius + 1, device=sigma.device, dtype=sigma.dtype)
+    weights = torch.exp(-((tap - shift[:, None]) ** 2) / (2 * sigma[:, None] ** 2))
+    weights = weights / weights.sum(1, keepdim=True)
+    if even:
+        weights = (F.pad(weights, (0, 1)) + F.pad(weights, (1, 0))) / 2
+    return weights
+
+
+def degrade(high: Tensor, ratio: int, *, sigma: Tensor, shift: Tensor | None = None, radius: int) -> Tensor:
+    """What a sensor with a Gaussian point spread function measures of a scene, without noise.
+
+    Parameters
+    ----------
+    high
+        The scene, (b, c, h, w), sides multiples of `ratio`. Edges are continued by their last pixel.
+    ratio
+        High-resolution pixels along a low one.
+    sigma
+        Standard deviations (b, c, 2) along rows and columns, in high-resolution pixels.
+    shift
+        Offsets of the point spread function (b, c, 2), in high-resolution pixels.
+    radius
+        Of the kernel, in high-resolution pixels.
+
+    Returns
+    -------
+    Tensor
+        (b, c, h / ratio, w / ratio).
+    """
+    b, c, h, w = high.shape
+    even = ratio % 2 == 0
+    shift = torch.zeros_like(sigma) if shift is None else shift
+    kernels = line_kernels(sigma.reshape(-1), radius, shift=shift.reshape(-1), even=even).reshape(b * c, 2, -1)
+    first = (ratio - 1) // 2 - radius  # of the taps that the first low pixel reads
+    last = (h // ratio - 1) * ratio + first + kernels.shape[2] - h
+    pad = (-first, last)
+    image = F.pad(high.reshape(1, b * c, h, w), (*pad, *pad), mode="replicate")
+    image = F.conv2d(image, kernels[:, 0, None, :, None].to(high.dtype), stride=(ratio, 1), groups=b * c)
+    image = F.conv2d(image, kernels[:, 1, None, None, :].to(high.dtype), stride=(1, ratio), groups=b * c)
+    return image.reshape(b, c, h // ratio, w // ratio)

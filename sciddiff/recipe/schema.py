@@ -1,0 +1,347 @@
+"""What a recipe may say: the models that check it, and from which its JSON schema and documentation are made."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from sciddiff.errors import RecipeError
+from sciddiff.recipe.files import find_rasters
+
+# Numbers must be numbers: the text "32" where a number belongs is a mistake worth reporting.
+_CONFIG = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Gain = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(min_length=1)]
+
+
+def _pair(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _kind_of_mtf(value: Any) -> str:
+    return "per band" if isinstance(value, dict) else "one number"
+
+
+def _bare_path(value: Any) -> Any:
+    return {"path": value} if isinstance(value, str) else value
+
+
+def _kind_of_band(value: Any) -> str:
+    return "name" if isinstance(value, str) else "number"
+
+
+PerBand = Annotated[dict[str, Gain], Tag("per band")]
+Mtf = Annotated[Annotated[Gain, Tag("one number")] | PerBand, Discriminator(_kind_of_mtf)]
+BandNumber = Annotated[int, Field(ge=1), Tag("number")]
+BandKey = Annotated[Annotated[Name, Tag("name")] | BandNumber, Discriminator(_kind_of_band)]
+Window = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=4, max_length=4), BeforeValidator(_pair)]
+
+Faults = Iterator[tuple[str, str]]
+"""Keys (dotted, relative to the model) and what is wrong with each."""
+
+
+class _Section(BaseModel):
+    """A part of a recipe: immutable, without unknown keys, its cross-field faults all reported at once."""
+
+    model_config = _CONFIG
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        faults = list(self._faults())
+        if faults:
+            raise PydanticCustomError("cross_field", "fields disagree: {faults}", {"faults": faults})
+        return self
+
+    def _faults(self) -> Faults:
+        yield from ()
+
+
+def _ordered(key: str, pair: tuple[float, float] | None) -> Faults:
+    if pair is not None and pair[0] > pair[1]:
+        yield key, f"got {list(pair)}, expected the smaller number first"
+
+
+def _repeated(key: str, items: list[Any]) -> Faults:
+    twice = sorted({str(item) for item in items if item is not None and items.count(item) > 1})
+    if twice:
+        yield key, f"got {', '.join(twice)} more than once, expected each once"
+
+
+class SuperResolution(_Section):
+    """From a low-resolution image to the grid that is `ratio` times finer."""
+
+    kind: Literal["super_resolution"]
+    """Which task this is."""
+    ratio: Annotated[int, Field(ge=2, le=16)]
+    """Low-resolution pixel size divided by high-resolution pixel size."""
+    sensor: Literal[
+        "generic",
+        "sentinel2",
+        "landsat8",
+        "quickbird",
+        "ikonos",
+        "geoeye1",
+        "worldview2",
+        "worldview3",
+        "worldview4",
+        "gaofen2",
+    ] = "generic"
+    """The instrument whose nominal MTF is taken, band by band."""
+    mtf: Mtf | None = None
+    """Nominal MTF at the Nyquist frequency of the low-resolution grid, for all bands or by band, instead of the
+    sensor's."""
+    mtf_range: Annotated[tuple[Gain, Gain], BeforeValidator(_pair)] = (0.15, 0.40)
+    """Range of the MTF at Nyquist drawn in training, because real blur differs from nominal."""
+    anisotropy: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Largest relative difference of the two blur widths drawn in training."""
+    shift: Annotated[float, Field(ge=0, le=2)] = 0.5
+    """Largest sub-pixel shift drawn in training, in high-resolution pixels."""
+    noise: Annotated[tuple[Positive, Positive], BeforeValidator(_pair)] = (1e-4, 2e-2)
+    """Range of the white noise drawn in training (log-uniform), as a share of the low image's local standard
+    deviation."""
+    pixel_size: Annotated[tuple[Positive, Positive], BeforeValidator(_pair)] | None = None
+    """Smallest and largest pixel size of an input, in metres; null accepts any."""
+    projections: Annotated[int, Field(ge=0, le=10)] = 2
+    """Rounds of the matched projection of the result onto what was measured."""
+
+    def _faults(self) -> Faults:
+        for key in ("mtf_range", "noise", "pixel_size"):
+            yield from _ordered(key, getattr(self, key))
+
+
+# The second task makes this Annotated[SuperResolution | Other, Field(discriminator="kind")]; each later one joins it.
+Task = SuperResolution
+
+
+class Source(_Section):
+    """Rasters to learn from."""
+
+    path: Name
+    """A file, a folder or a glob; `${NAME}` is an environment variable; relative to the recipe."""
+    bands: Annotated[list[BandKey | None], Field(min_length=1)] | None = None
+    """This source's own band names or 1-based numbers, in the order of the recipe's bands; null for an optional band
+    that it lacks."""
+    window: Window | None = None
+    """`[row0, col0, row1, col1]` in pixels of the raster: the part that is used, to split by place."""
+    coarsen: Annotated[list[Count], Field(min_length=1)] = [1]
+    """Block-averaging factors, one drawn at random for each sample: other pixel sizes from the same raster."""
+    weight: Positive = 1.0
+    """How often it is drawn, relative to the other sources."""
+
+    _folder: Path = PrivateAttr(default_factory=Path)
+    _where: str = PrivateAttr(default="")
+
+    def _faults(self) -> Faults:
+        if self.window is not None and not (self.window[0] < self.window[2] and self.window[1] < self.window[3]):
+            yield "window", f"got {list(self.window)}, expected [row0, col0, row1, col1], row0 < row1, col0 < col1"
+        yield from _repeated("coarsen", self.coarsen)
+        yield from _repeated("bands", self.bands or [])
+
+    def __eq__(self, other: object) -> bool:
+        # Where it was written is no part of what it says.
+        return isinstance(other, Source) and self.__dict__ == other.__dict__
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def place(self, folder: Path, where: str) -> None:
+        """
+        Say where the source was written; `load_recipe` does.
+
+        Parameters
+        ----------
+        folder : pathlib.Path
+            What a relative path is relative to.
+        where : str
+            `file:line:column`, for messages.
+        """
+        self._folder, self._where = folder, where
+
+    def files(self) -> list[Path]:
+        """
+        Find the rasters that are there now.
+
+        Returns
+        -------
+        list of pathlib.Path
+            Absolute paths, sorted; one or more.
+
+        Raises
+        ------
+        RecipeError
+            When an environment variable is not set or no raster is found.
+        """
+        try:
+            return find_rasters(self.path, self._folder)
+        except RecipeError as error:
+            raise RecipeError(f"{self._where}: {error}" if self._where else str(error)) from None
+
+
+SourceOrPath = Annotated[Source, BeforeValidator(_bare_path, json_schema_input_type=str | Source)]
+
+
+class Data(_Section):
+    """Where the training and validation images are. Split by place: no scene may stand in both."""
+
+    train: list[SourceOrPath] = []
+    """Sources that windows are drawn from."""
+    valid: list[SourceOrPath] = []
+    """Sources that the model is scored on while it trains."""
+
+
+class Network(_Section):
+    """The local U-Net: a condition encoder that runs once and a light denoiser that runs every step."""
+
+    widths: Annotated[list[Count], Field(min_length=1)] = [32, 96, 128]
+    """Channels at each scale, finest first."""
+    encoder_blocks: list[Annotated[int, Field(ge=0)]] = [1, 6, 2]
+    """Residual blocks of the condition encoder at each scale."""
+    denoiser_blocks: list[Annotated[int, Field(ge=0)]] = [1, 1, 1]
+    """Residual blocks of the denoiser at each scale."""
+    stem: Annotated[int, Field(ge=1, le=8)] = 2
+    """Pixel-unshuffle factor before the finest scale."""
+    embedding: Annotated[int, Field(ge=2, multiple_of=2)] = 128
+    """Channels of the embedding of noise level and instrument."""
+    dims: Literal[2, 3] = 2
+    """Images (2) or volumes (3)."""
+
+    @property
+    def stride(self) -> int:
+        """High-resolution pixels that one pixel of the coarsest scale covers along an axis."""
+        return int(self.stem * 2 ** (len(self.widths) - 1))
+
+    def _faults(self) -> Faults:
+        for key in ("encoder_blocks", "denoiser_blocks"):
+            blocks = getattr(self, key)
+            if len(blocks) != len(self.widths):
+                yield key, f"got {len(blocks)} numbers, expected {len(self.widths)}: as many as widths"
+
+
+class Diffusion(_Section):
+    """How noise levels are drawn in training."""
+
+    sigma_median: Positive = 0.6
+    """Median of the log-normal noise level, in units of the residual's standard deviation."""
+    sigma_spread: Positive = 1.2
+    """Standard deviation of the logarithm of the noise level."""
+    regression_share: Share = 0.5
+    """Share of a batch trained as a plain regressor: t = pi/2, state zero."""
+    instrument_dropout: Share = 0.3
+    """How often the instrument's numbers are hidden, so that one model serves unknown instruments too."""
+
+
+class Sampler(_Section):
+    """How samples are drawn where a command does not say."""
+
+    steps: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Network evaluations of one sample: 1 is the posterior mean, more is a posterior sample."""
+    method: Literal["angle", "dpmpp", "ddim", "heun"] = "angle"
+    """The sampler; angle is the centred one, the others exist as references."""
+
+
+class Training(_Section):
+    """How the weights are found."""
+
+    steps: Count = 20_000
+    """Optimiser steps."""
+    batch: Count = 16
+    """Windows in a step."""
+    patch: Count = 64
+    """Width and height of a training window, in high-resolution pixels."""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    """Peak learning rate."""
+    warmup: Annotated[int, Field(ge=0)] = 500
+    """Steps of linear warm-up."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """Decay a step of the averaged weights that the model file holds."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Decoupled weight decay."""
+    validate_every: Count = 500
+    """Steps between validations."""
+    checkpoint_every: Count = 500
+    """Steps between checkpoints: what an abrupt end loses at most."""
+    clip: Positive = 1.0
+    """Largest norm of the gradient."""
+
+    def _faults(self) -> Faults:
+        if self.warmup > self.steps:
+            yield "warmup", f"got {self.warmup}, expected at most training.steps = {self.steps}"
+
+
+class Recipe(_Section):
+    """Everything that makes a model: the task, the bands, the data, the network and how it is trained."""
+
+    version: Literal[1]
+    """Version of this format."""
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]+([-_][a-z0-9]+)*$")]
+    """Lower-case letters, digits, single dashes and underscores."""
+    description: str = ""
+    """One line for the catalogue."""
+    task: Task
+    """What the model does."""
+    bands: Annotated[list[Name], Field(min_length=1)]
+    """Names of the bands, in the model's order."""
+    optional_bands: list[Name] = []
+    """Bands that an image may lack."""
+    data: Data = Data()
+    """Where to learn from."""
+    network: Network = Network()
+    """The network's size."""
+    diffusion: Diffusion = Diffusion()
+    """The noise levels of training."""
+    sampler: Sampler = Sampler()
+    """What prediction does unless asked otherwise."""
+    training: Training = Training()
+    """The optimisation."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Seed of the weights, the windows and the simulation."""
+
+    def _faults(self) -> Faults:
+        yield from _repeated("bands", self.bands)
+        yield from self._unknown_bands("optional_bands", self.optional_bands)
+        if set(self.bands) <= set(self.optional_bands):
+            yield "optional_bands", "got every band, expected at least one band that an image must have"
+        yield from self._task_faults()
+        for role in ("train", "valid"):
+            for index, source in enumerate(getattr(self.data, role)):
+                yield from self._source_faults(f"data.{role}.{index}.bands", source.bands)
+
+    def _unknown_bands(self, key: str, names: list[str]) -> Faults:
+        unknown = [name for name in names if name not in self.bands]
+        if unknown:
+            yield key, f"got {', '.join(unknown)}, expected names out of bands: {', '.join(self.bands)}"
+
+    def _task_faults(self) -> Faults:
+        if isinstance(self.task.mtf, dict):
+            yield from self._unknown_bands("task.mtf", list(self.task.mtf))
+        unit = math.lcm(self.task.ratio, self.network.stride)
+        if self.training.patch % unit:
+            nearest = max(unit, round(self.training.patch / unit) * unit)
+            parts = f"task.ratio {self.task.ratio} and the network's stride {self.network.stride}"
+            yield "training.patch", f"got {self.training.patch}, expected a multiple of {unit} ({parts}): {nearest}"
+
+    def _source_faults(self, key: str, bands: list[Any] | None) -> Faults:
+        if bands is None:
+            return
+        if len(bands) != len(self.bands):
+            yield key, f"got {len(bands)} bands, expected {len(self.bands)}: {', '.join(self.bands)}"
+            return
+        pairs = zip(self.bands, bands, strict=True)
+        missing = [name for name, own in pairs if own is None and name not in self.optional_bands]
+        if missing:
+            yield key, f"got null for {', '.join(missing)}, expected null only for optional_bands"

@@ -1,0 +1,53 @@
+"""Local statistics that make a task contrast-free."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sciddiff.tasks.base import Condition
+
+NEAR = 17
+"""Side of the window of the local mean and scale, in target pixels."""
+CELL = 4
+"""Side of the cells over which the wide statistics are pooled first; windows must be aligned to it."""
+FLOOR = 0.02
+"""Least local scale, as a share of the wide one: where there is only noise, noise is not blown up."""
+RADIUS = NEAR // 2 + 2 * (NEAR // 2 + 2) * CELL
+"""How far `contrast_free` looks, in target pixels."""
+
+
+def box_mean(image: Tensor, side: int) -> Tensor:
+    """Mean over a square window, edges continued by their last pixel; (b, c, h, w)."""
+    pad = side // 2
+    image = F.avg_pool2d(F.pad(image, (0, 0, pad, pad), mode="replicate"), (side, 1), stride=1)
+    return F.avg_pool2d(F.pad(image, (pad, pad, 0, 0), mode="replicate"), (1, side), stride=1)
+
+
+def wide_mean(image: Tensor) -> Tensor:
+    """Mean over about 68 x 68 pixels: a box over cells, interpolated linearly back; sides multiples of `CELL`."""
+    cells = box_mean(F.avg_pool2d(image, CELL), NEAR)
+    return F.interpolate(cells, scale_factor=CELL, mode="bilinear", align_corners=False)
+
+
+def contrast_free(image: Tensor) -> Condition:
+    """Express an image in its own local scale: any gain and offset of the input leaves the maps as they are.
+
+    Parameters
+    ----------
+    image
+        (b, c, h, w) on the target grid, finite, sides multiples of `CELL`.
+
+    Returns
+    -------
+    Condition
+        `scale`: local standard deviation over 17 x 17 pixels, floored; `maps`: the image less its local mean over
+        the scale, then the logarithm of the scale over that of a four times wider window, (b, 2 c, h, w).
+    """
+    image = image - wide_mean(image)  # first: the squares of raw digital numbers would lose the contrast
+    mean = box_mean(image, NEAR)
+    near = (box_mean(image**2, NEAR) - mean**2).clamp_min(0)
+    tiny = torch.finfo(image.dtype).tiny ** 0.5
+    wide = wide_mean(image**2).sqrt().clamp_min(tiny)
+    scale = torch.sqrt(near + (FLOOR * wide) ** 2).clamp_min(tiny)
+    relative = torch.log(scale / wide).clamp(-4, 4)
+    return Condition(scale=scale, maps=torch.cat([(image - mean) / scale, relative], 1))

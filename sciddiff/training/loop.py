@@ -1,0 +1,285 @@
+"""The training loop: one readable function over states that save themselves."""
+
+import hashlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sciddiff import diffusion
+from sciddiff.errors import InterruptedRun, OptionError, OutputError
+from sciddiff.model import Model, build, write
+from sciddiff.recipe import to_yaml
+from sciddiff.recipe.schema import Recipe
+from sciddiff.training.checkpoint import read_checkpoint, write_checkpoint
+from sciddiff.training.curves import Curves
+from sciddiff.training.ema import Average
+from sciddiff.training.halo import halo_table
+from sciddiff.training.patches import Prefetched, open_scenes
+from sciddiff.training.validation import score, validation_set
+
+COOLDOWN = 0.4
+"""Share of the steps over which the learning rate falls to zero at the end."""
+CALIBRATION_BATCHES = 32
+"""Batches from which the residual's spread is measured before the first step."""
+
+Progress = Callable[[int, int, dict[str, float]], None]
+
+
+def learning_rate(recipe: Recipe, step: int) -> float:
+    """Linear warm-up, a plateau, linear cool-down: steps may be added to a run during its plateau."""
+    training = recipe.training
+    left = (training.steps - step) / (COOLDOWN * training.steps)
+    return training.learning_rate * min(1.0, (step + 1) / max(training.warmup, 1), max(left, 0.0))
+
+
+def run_key(recipe: Recipe) -> str:
+    """Hash of all that decides the weights, but the number of steps."""
+    training = recipe.training.model_copy(update={"steps": 0, "validate_every": 1, "checkpoint_every": 1, "warmup": 0})
+    return hashlib.sha256(to_yaml(recipe.model_copy(update={"training": training})).encode()).hexdigest()
+
+
+def generator(recipe: Recipe, step: int, device: str | torch.device) -> torch.Generator:
+    """Source of a step's random numbers: the same whether or not the run was interrupted."""
+    digest = hashlib.sha256(f"{recipe.seed}/{step}".encode()).digest()
+    return torch.Generator(device=device).manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+class LossWeight(nn.Module):
+    """Learned log-variance of the loss at each noise level (Karras et al. 2024, equation 21)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = nn.Linear(8, 1)
+        nn.init.zeros_(self.line.weight)
+        nn.init.zeros_(self.line.bias)
+
+    def forward(self, t: Tensor) -> Tensor:
+        angle = t[:, None] * torch.arange(1, 5, device=t.device)
+        return self.line(torch.cat([angle.cos(), angle.sin()], 1))[:, 0]
+
+
+@dataclass
+class State:
+    """All that a run holds and a checkpoint keeps."""
+
+    model: Model
+    weight: LossWeight
+    optimiser: torch.optim.Optimizer
+    average: Average
+    step: int = 0
+    seconds: float = 0.0
+
+    def to_dict(self, key: str) -> dict[str, Any]:
+        """For `checkpoint.write_checkpoint`."""
+        return {
+            "key": key,
+            "step": self.step,
+            "seconds": self.seconds,
+            "network": self.model.network.state_dict(),
+            "residual_scale": self.model.residual_scale,
+            "weight": self.weight.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "average": self.average.weights,
+        }
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Continue from what `to_dict` gave."""
+        self.step, self.seconds = saved["step"], saved["seconds"]
+        self.model.network.load_state_dict(saved["network"])
+        self.model = replace(self.model, residual_scale=saved["residual_scale"])
+        self.weight.load_state_dict(saved["weight"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.average.weights = saved["average"]
+
+
+def start(recipe: Recipe, device: str) -> State:
+    """A run before its first step."""
+    model = build(recipe, device=device)
+    weight = LossWeight().to(device)
+    groups = [
+        {"params": list(model.network.parameters()), "weight_decay": recipe.training.weight_decay},
+        {"params": list(weight.parameters()), "weight_decay": 0.0},
+    ]
+    optimiser = torch.optim.AdamW(groups, lr=recipe.training.learning_rate, betas=(0.9, 0.99))
+    return State(model, weight, optimiser, Average(model.network, recipe.training.ema))
+
+
+def residual_spread(model: Model, batches: Prefetched) -> Tensor:
+    """Standard deviation of (x - base) / s for each band, over the first batches."""
+    square, count = torch.zeros_like(model.residual_scale), torch.zeros_like(model.residual_scale)
+    for step in range(CALIBRATION_BATCHES):
+        residual, _, present = _residual(model, batches, step=step, scale=torch.ones_like(square))
+        square += (residual.square().mean((2, 3)) * present).sum(0)
+        count += present.sum(0)
+    return (square / count.clamp_min(1)).sqrt().clamp_min(1e-6)
+
+
+def _residual(model: Model, batches: Prefetched, *, step: int, scale: Tensor) -> tuple[Tensor, Any, Tensor]:
+    """Residual, encoded condition and the bands present in each window of a step's batch."""
+    recipe, device = model.recipe, model.device
+    clean = torch.from_numpy(batches.batch(step).copy()).to(device)
+    source = generator(recipe, step, device)
+    with torch.no_grad():
+        obs = model.task.simulate(clean, source, instrument_dropout=recipe.diffusion.instrument_dropout)
+        base = model.task.base(obs)
+        condition = model.task.condition(obs, base)
+        residual = (clean - base) / (condition.scale * scale.view(-1, 1, 1))
+    present = (clean.abs().amax((2, 3)) > 0).float()
+    return residual, (condition.maps, obs.numbers, source), present
+
+
+def losses(state: State, batches: Prefetched) -> tuple[Tensor, Tensor]:
+    """Angles and mean squared errors of the velocity, one each for a window of the step's batch."""
+    model, recipe = state.model, state.model.recipe
+    residual, (maps, numbers, source), present = _residual(
+        model, batches, step=state.step, scale=model.residual_scale
+    )
+    batch = len(residual)
+    regressors = round(recipe.diffusion.regression_share * batch)
+    offset = torch.rand(1, generator=source, device=model.device)
+    uniform = (torch.arange(batch - regressors, device=model.device) + offset) / max(batch - regressors, 1)
+    drawn = diffusion.draw_angles(uniform, recipe.diffusion.sigma_median, recipe.diffusion.sigma_spread)
+    t = torch.cat([drawn, torch.full((regressors,), torch.pi / 2, device=model.device)])
+    noise = torch.randn(residual.shape, generator=source, device=model.device)
+    noise[batch - regressors :] = 0
+    encoded = model.network.encode(maps.contiguous(memory_format=torch.channels_last), numbers)
+    velocity = model.network(diffusion.state(residual, noise, t), t, encoded)
+    target = diffusion.velocity_target(residual, noise, t)
+    weights = present / present.sum(1, keepdim=True)
+    return t, ((velocity - target).square().mean((2, 3)) * weights).sum(1)
+
+
+def step_once(state: State, batches: Prefetched) -> tuple[Tensor, Tensor]:
+    """One optimiser step; angles and losses of its batch."""
+    recipe = state.model.recipe
+    for group in state.optimiser.param_groups:
+        group["lr"] = learning_rate(recipe, state.step)
+    t, loss = losses(state, batches)
+    log_variance = state.weight(t)
+    state.optimiser.zero_grad(set_to_none=True)
+    (loss * torch.exp(-log_variance) + log_variance).mean().backward()
+    nn.utils.clip_grad_norm_(state.model.network.parameters(), recipe.training.clip)
+    state.optimiser.step()
+    state.average.update(state.model.network, state.step)
+    state.step += 1
+    return t, loss.detach()
+
+
+@contextmanager
+def stop_signals() -> Iterator[Callable[[], bool]]:
+    """A function that tells whether SIGINT, SIGTERM or SIGUSR2 came; the signal itself only sets a flag."""
+    stopped: list[int] = []
+    names = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+    in_main = threading.current_thread() is threading.main_thread()
+    former = {name: signal.signal(name, lambda number, _: stopped.append(number)) for name in names if in_main}
+    try:
+        yield lambda: bool(stopped)
+    finally:
+        for name, handler in former.items():
+            signal.signal(name, handler)
+
+
+def train(
+    recipe: Recipe,
+    output: Path,
+    *,
+    max_seconds: float | None = None,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> Path:
+    """Train a model, or continue where the same command stopped.
+
+    Parameters
+    ----------
+    recipe
+        What to train, on what.
+    output
+        Folder of `checkpoint.pt`, `curves.jsonl` and, at the end, `model.safetensors`.
+    max_seconds
+        Stop after this time with a checkpoint.
+    device
+        As torch names it.
+    progress
+        Called with (step, steps, figures) after every step.
+
+    Returns
+    -------
+    Path
+        Of the model.
+
+    Raises
+    ------
+    OptionError
+        Where the recipe names no training data, or `output` holds another recipe's run.
+    InterruptedRun
+        After a signal or `max_seconds`; a checkpoint was written.
+    """
+    if not recipe.data.train:
+        raise OptionError(f"{recipe.name}: data.train is empty; name rasters in the recipe or with --train")
+    folder, key = _prepare(output), run_key(recipe)
+    state = start(recipe, device)
+    checkpoint = folder / "checkpoint.pt"
+    saved = read_checkpoint(checkpoint, device=device)
+    if saved is not None and saved["key"] != key:
+        raise OptionError(f"{checkpoint} is of another recipe; choose another folder or delete it")
+    if saved is not None:
+        state.restore(saved)
+    scenes = open_scenes(recipe, recipe.data.train)
+    valid = validation_set(recipe, state.model)
+    curves = Curves(folder / "curves.jsonl", since=state.step)
+    begun = time.monotonic() - state.seconds
+    deadline = float("inf") if max_seconds is None else time.monotonic() + max_seconds
+    with Prefetched(scenes, recipe) as batches, stop_signals() as stopped:
+        if saved is None:
+            state.model = replace(state.model, residual_scale=residual_spread(state.model, batches))
+        while state.step < recipe.training.steps:
+            curves.add(*step_once(state, batches))
+            state.seconds = time.monotonic() - begun
+            last = state.step == recipe.training.steps
+            if valid and (state.step % recipe.training.validate_every == 0 or last):
+                with state.average.applied(state.model.network):
+                    curves.validated(score(state.model, valid))
+            if progress is not None:
+                progress(state.step, recipe.training.steps, curves.latest)
+            interrupted = not last and (stopped() or time.monotonic() > deadline)
+            if state.step % recipe.training.checkpoint_every == 0 or last or interrupted:
+                curves.write(state.step, seconds=state.seconds, rate=learning_rate(recipe, state.step - 1))
+                write_checkpoint(checkpoint, state.to_dict(key))
+            if interrupted:
+                raise InterruptedRun(f"stopped at step {state.step} of {recipe.training.steps}; the same command continues")
+    return _finish(state, folder, [scene.name for scene in scenes], valid)
+
+
+def _prepare(output: Path) -> Path:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {output}: {error.strerror}") from error
+    return output
+
+
+def _finish(state: State, folder: Path, scenes: list[str], valid: list[Any]) -> Path:
+    """Round the averaged weights as the file keeps them, measure that model, write it."""
+    network = state.model.network
+    network.load_state_dict({name: value.half().to(value) for name, value in state.average.weights.items()})
+    record = {
+        "halo": halo_table(state.model),
+        "metrics": {"validation": score(state.model, valid)} if valid else {},
+        "provenance": {
+            "trained_on": sorted({Path(name).name for name in scenes}),
+            "steps": state.step,
+            "seconds": round(state.seconds),
+            "device": str(state.model.device),
+        },
+    }
+    path = folder / "model.safetensors"
+    write(replace(state.model, record=record), path)
+    return path

@@ -1,0 +1,135 @@
+"""Random windows straight from rasters: sample number n of step k is a pure function of (seed, k, n)."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from sciddiff import io
+from sciddiff.errors import InputError
+from sciddiff.recipe.schema import Recipe, Source
+
+TRIES = 200
+"""Windows looked at before a source counts as having none without invalid pixels."""
+OPTIONAL_DROPOUT = 0.3
+"""Share of the windows that lack an optional band although the scene has it."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One raster to learn from: its image with the recipe's bands that it has, and where those belong."""
+
+    name: str
+    image: xr.DataArray  # band y x, lazy
+    present: tuple[int, ...]
+    coarsen: tuple[int, ...]
+    weight: float
+
+
+def open_scenes(recipe: Recipe, sources: Sequence[Source]) -> list[Scene]:
+    """Open every raster of the sources, without reading pixels.
+
+    Raises
+    ------
+    InputError
+        Where a raster lacks a band or is smaller than a training window.
+    """
+    scenes = []
+    for source in sources:
+        files = source.files()
+        for path in files:
+            scenes.append(_open_scene(recipe, source, path=str(path), weight=source.weight / len(files)))
+    return scenes
+
+
+def _open_scene(recipe: Recipe, source: Source, *, path: str, weight: float) -> Scene:
+    present = tuple(range(len(recipe.bands)))
+    if source.bands is not None:
+        present = tuple(index for index in present if source.bands[index] is not None)
+        image = io.open(path, bands=[source.bands[index] for index in present])
+    else:
+        image = io.open(path)
+        names = [str(name) for name in image.band.values]
+        image = image.isel(band=io.match_bands(recipe.bands, names, sensor=recipe.task.sensor))
+    if source.window is not None:
+        row0, col0, row1, col1 = source.window
+        image = image.isel(y=slice(row0, row1), x=slice(col0, col1))
+    fitting = tuple(f for f in source.coarsen if min(image.shape[1:]) >= f * recipe.training.patch)
+    if not fitting:
+        raise InputError(
+            f"{path}: {image.shape[1]} x {image.shape[2]} pixels are fewer than a training window of "
+            f"{recipe.training.patch}; take a larger raster or a smaller training.patch"
+        )
+    return Scene(path, image, present, fitting, weight)
+
+
+def _read(scene: Scene, *, bands: int, row: int, col: int, side: int, factor: int) -> NDArray[np.float32] | None:
+    """Window of side x side pixels after averaging blocks of `factor`; None where a pixel is invalid."""
+    rows, cols = slice(row, row + side * factor), slice(col, col + side * factor)
+    values, valid = io.read_window(scene.image, rows, cols)
+    if not valid.all():
+        return None
+    blocks = values.reshape(len(values), side, factor, side, factor).mean((2, 4), dtype=np.float64)
+    patch = np.zeros((bands, side, side), np.float32)  # a band that the scene lacks is zero
+    spread = blocks.std((1, 2), keepdims=True)
+    patch[list(scene.present)] = (blocks - blocks.mean((1, 2), keepdims=True)) / np.where(spread > 0, spread, 1)
+    return patch
+
+
+def draw_patch(scenes: Sequence[Scene], recipe: Recipe, *, rng: np.random.Generator) -> NDArray[np.float32]:
+    """One random window (bands, patch, patch), turned and mirrored, each band with mean zero and spread one."""
+    bands, side = len(recipe.bands), recipe.training.patch
+    weights = np.array([scene.weight for scene in scenes])
+    scene = scenes[rng.choice(len(scenes), p=weights / weights.sum())]
+    for _ in range(TRIES):
+        factor = int(rng.choice(scene.coarsen))
+        height, width = scene.image.shape[1:]
+        row = int(rng.integers(height - side * factor + 1))
+        col = int(rng.integers(width - side * factor + 1))
+        patch = _read(scene, bands=bands, row=row, col=col, side=side, factor=factor)
+        if patch is not None:
+            lacking = [band in recipe.optional_bands and rng.random() < OPTIONAL_DROPOUT for band in recipe.bands]
+            patch[lacking] = 0
+            patch = np.rot90(patch, rng.integers(4), (1, 2))
+            return patch[:, ::-1] if rng.random() < 0.5 else patch
+    raise InputError(f"{scene.name}: no window of {side} x {side} pixels without invalid ones in {TRIES} tries")
+
+
+def draw_batch(
+    scenes: Sequence[Scene], recipe: Recipe, *, step: int, rank: int = 0
+) -> NDArray[np.float32]:
+    """The batch of a step, (batch, bands, patch, patch): the same whenever and wherever it is drawn."""
+    training = recipe.training
+    patches = [
+        draw_patch(scenes, recipe, rng=np.random.default_rng([recipe.seed, step, rank, n]))
+        for n in range(training.batch)
+    ]
+    return np.stack(patches)
+
+
+class Prefetched:
+    """Batches drawn one step ahead in a thread, so that reading overlaps with computing."""
+
+    def __init__(self, scenes: Sequence[Scene], recipe: Recipe):
+        self.scenes, self.recipe = scenes, recipe
+        self._pool = ThreadPoolExecutor(1)
+        self._ahead: dict[int, object] = {}
+
+    def __enter__(self) -> "Prefetched":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def batch(self, step: int) -> NDArray[np.float32]:
+        """The batch of `step`; starts drawing that of the next."""
+        draw = self._ahead.pop(step, None) or self._submit(step)
+        self._ahead = {step + 1: self._submit(step + 1)}
+        return draw.result()  # type: ignore[attr-defined,no-any-return]
+
+    def _submit(self, step: int) -> object:
+        return self._pool.submit(draw_batch, self.scenes, self.recipe, step=step)

@@ -1,0 +1,52 @@
+"""Validation: PSNR of the posterior mean on held-out places, beside the baselines."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sciddiff import io
+from sciddiff.model import Model, restore
+from sciddiff.recipe.schema import Recipe
+from sciddiff.training.patches import open_scenes
+
+SIDE = 384
+"""Largest side of a validation window, in target pixels."""
+OPPONENTS = ("bicubic", "back_projection", "linear")
+
+
+def validation_set(recipe: Recipe, model: Model) -> list[Tensor]:
+    """The central window of each held-out scene, (1, c, h, w), scaled to spread one for each band."""
+    windows = []
+    unit = math.lcm(model.task.stride, model.network.stride)
+    for scene in open_scenes(recipe, recipe.data.valid):
+        height, width = (min(SIDE, side // unit * unit) for side in scene.image.shape[1:])
+        row, col = (scene.image.shape[1] - height) // 2, (scene.image.shape[2] - width) // 2
+        values, valid = io.read_window(scene.image, slice(row, row + height), slice(col, col + width))
+        clean = np.zeros((len(recipe.bands), height, width), np.float32)
+        filled = np.where(valid, values, np.nan)
+        mean, spread = np.nanmean(filled, (1, 2), keepdims=True), np.nanstd(filled, (1, 2), keepdims=True)
+        clean[list(scene.present)] = np.nan_to_num((filled - mean) / np.where(spread > 0, spread, 1))
+        windows.append(torch.from_numpy(clean)[None].to(model.device))
+    return windows
+
+
+def _psnr(estimate: Tensor, clean: Tensor) -> float:
+    """In dB over the bands present, the peak taken as one spread of the band: differences are what counts."""
+    present = clean.abs().amax((0, 2, 3)) > 0
+    return float(-10 * torch.log10((estimate - clean)[:, present].square().mean()))
+
+
+@torch.inference_mode()
+def score(model: Model, windows: list[Tensor]) -> dict[str, float]:
+    """Mean PSNR over the held-out windows, nominal instrument: of the posterior mean and of its opponents."""
+    totals: dict[str, float] = {}
+    for clean in windows:
+        obs = model.task.simulate(clean, None)
+        estimates = {"mean": next(restore(model, obs, origins=[(0, 0)]))}
+        baselines = model.task.baselines()
+        estimates |= {name: baselines[name](obs) for name in OPPONENTS if name in baselines}
+        for name, estimate in estimates.items():
+            totals[name] = totals.get(name, 0.0) + _psnr(estimate, clean) / len(windows)
+    return {name: round(value, 3) for name, value in totals.items()}
