@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
-from rasterio.errors import NotGeoreferencedWarning
+from rasterio.errors import NodataShadowWarning, NotGeoreferencedWarning
 from rasterio.rpc import RPC
 
 NORTH_UP = Affine(10, 0, 440280, 0, -10, 3159720)
@@ -123,7 +123,13 @@ def _baseline_0400(dst: Any) -> None:
 
 
 def _gcps(dst: Any) -> None:
-    corners = ((0, 0, 10.1, 50.2), (0, 90, 10.3, 50.25), (70, 0, 10.05, 50.0), (70, 90, 10.25, 50.05), (35, 45, 10.2, 50.1))
+    corners = (
+        (0, 0, 10.1, 50.2),
+        (0, 90, 10.3, 50.25),
+        (70, 0, 10.05, 50.0),
+        (70, 90, 10.25, 50.05),
+        (35, 45, 10.2, 50.1),
+    )
     points = [GroundControlPoint(row, col, x, y, 3.5, id=str(at)) for at, (row, col, x, y) in enumerate(corners, 1)]
     dst.gcps = points, CRS.from_epsg(4326)
 
@@ -180,7 +186,10 @@ def make_zoo(folder: Path) -> dict[str, Path]:
         "south_up": {"transform": Affine(10, 0, 440280, 0, 10, 3159720)},
         "mirrored": {"transform": Affine(-10, 0, 440280, 0, -10, 3159720)},
         "not_square": {"transform": Affine(10, 0, 440280, 0, -2.5, 3159720)},
-        "degrees": {"crs": CRS.from_epsg(4326), "transform": Affine(8.08483755e-4, 0, -74.7224941, 0, -8.08483755e-4, -8.2821)},
+        "degrees": {
+            "crs": CRS.from_epsg(4326),
+            "transform": Affine(8.08483755e-4, 0, -74.7224941, 0, -8.08483755e-4, -8.2821),
+        },
         "own_crs": {"crs": CRS.from_string("+proj=laea +lat_0=52 +lon_0=10 +x_0=1 +y_0=2 +ellps=GRS80 +units=m")},
         "one_pixel": {"shape": (2, 1, 1)},
         "one_row": {"shape": (2, 1, 37)},
@@ -240,6 +249,7 @@ def pixels(path: Path) -> tuple[NDArray[Any], NDArray[np.uint8]]:
     """Numbers of all bands, and GDAL's masks."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        warnings.simplefilter("ignore", NodataShadowWarning)
         with rasterio.open(path) as src:
             return src.read(), src.read_masks()
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from sciddiff import io
 from sciddiff.inference.plan import Plan
@@ -68,7 +70,7 @@ def _writer(
     plan: Plan, product: Product, *, overwrite: bool, options: Mapping[str, str], provenance: Mapping[str, str]
 ) -> io.RasterWriter:
     names = [str(name) for name in plan.fitted.image.band.values]
-    profile = plan.profile
+    profile: io.RasterProfile | None = plan.profile
     if len(product.results) > 1:
         names = [f"{name}_{result}" for result in product.results for name in names]
         profile = None
@@ -84,8 +86,6 @@ def _writer(
 
 
 def _write(product: Product, writer: io.RasterWriter, tile: Tile) -> None:
-    import numpy as np
-
     values = np.concatenate([tile.results[name] for name in product.results])
     valid = np.concatenate([tile.valid] * len(product.results))
     writer.write(values, valid, row=tile.window.row, col=tile.window.col)

@@ -45,7 +45,9 @@ def simulate_file(
         Where the raster lacks a band or is smaller than one low-resolution pixel.
     """
     task = build_task(recipe)
-    fitted = fit(recipe.model_copy(update={"task": recipe.task.model_copy(update={"pixel_size": None})}), io.open(source))
+    fitted = fit(
+        recipe.model_copy(update={"task": recipe.task.model_copy(update={"pixel_size": None})}), io.open(source)
+    )
     ratio = task.inputs[0].ratio
     height, width = (side // ratio * ratio for side in fitted.image.shape[1:])
     if not height or not width:

@@ -3,7 +3,8 @@
 import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
-from rasterio.errors import CRSError, RasterioError
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 
 from sciddiff.errors import InputError
 from sciddiff.io.bands import band_names, match_bands
@@ -70,6 +71,14 @@ def read_profile(src: Any, path: str, *, bands: Sequence[str | int] | None = Non
         block=src.block_shapes[0],
         source=Source(path, stat and stat.st_size, stat and stat.st_mtime_ns, tuple(indexes), alpha, src.transform),
     )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the warning that a raster has no georeference: that is no fault."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
 
 
 def write_profile(dst: Any, profile: RasterProfile, *, provenance: dict[str, str] | None = None) -> None:
@@ -149,7 +158,7 @@ def differences(asked: RasterProfile, written: RasterProfile) -> list[str]:
     """
     lost = [
         name
-        for name in ("transform", "gcps", "rpcs", "mask")
+        for name in ("gcps" if asked.gcps else "transform", "rpcs", "mask")
         if not _same(getattr(asked, name), getattr(written, name))
     ]
     lost += [name for name in ("crs_wkt", "gcp_crs_wkt") if not _same_crs(getattr(asked, name), getattr(written, name))]
@@ -157,9 +166,11 @@ def differences(asked: RasterProfile, written: RasterProfile) -> list[str]:
     for one, other in zip(file_bands(asked), file_bands(written), strict=False):
         lost += [
             f"{name} of band {one.name}"
-            for name in ("description", "nodata", "scale", "offset", "units", "colorinterp", "colormap")
+            for name in ("description", "nodata", "scale", "offset", "units", "colormap")
             if not _same(getattr(one, name), getattr(other, name))
         ]
+        if _shade(one.colorinterp) != _shade(other.colorinterp):
+            lost.append(f"colour interpretation of band {one.name}")
         lost += _lost_tags(one.tags, other.tags, f" of band {one.name}")
     return lost
 
@@ -275,10 +286,15 @@ def _same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
+def _shade(colorinterp: str) -> str:
+    """GDAL reads the first band as grey if nobody said what it is."""
+    return "undefined" if colorinterp == "gray" else colorinterp
+
+
 def _lost_tags(asked: Tags, written: Tags, where: str) -> list[str]:
     lost = []
     for space, tags in asked.items():
         found = written.get(space, {})
         prefix = f"{space}:" if space else ""
         lost += [f"tag {prefix}{key}{where}" for key, text in tags.items() if found.get(key) != text]
-    return lost
+    return [name for name in lost if name != "tag AREA_OR_POINT" or asked[""]["AREA_OR_POINT"] != "Area"]

@@ -141,6 +141,11 @@ class RasterProfile:
         return "+".join(kinds) or "none"
 
     @property
+    def georeferenced(self) -> bool:
+        """Has a transform, GCPs or RPCs."""
+        return not self.transform.is_identity or bool(self.gcps) or self.rpcs is not None
+
+    @property
     def radiometry(self) -> tuple[Radiometry, ...]:
         """From stored to physical values, for each band."""
         general = self.tags.get("", {})

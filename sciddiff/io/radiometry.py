@@ -215,7 +215,7 @@ def holds(dtype: str, number: float) -> bool:
     """
     kind = np.dtype(dtype)
     if kind.kind == "f":
-        return not math.isfinite(number) or abs(number) <= np.finfo(kind).max
+        return not math.isfinite(number) or abs(number) <= float(np.finfo(kind).max)
     limits = np.iinfo(kind)
     return math.isfinite(number) and int(number) == number and limits.min <= number <= limits.max
 

@@ -3,9 +3,8 @@
 import math
 import os
 import threading
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +12,7 @@ import numpy as np
 import rasterio
 import xarray as xr
 from numpy.typing import NDArray
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 from rasterio.windows import Window
 from xarray.backends import BackendArray
 from xarray.core import indexing
@@ -21,7 +20,7 @@ from xarray.core import indexing
 from sciddiff.errors import InputError
 from sciddiff.io.image import assemble
 from sciddiff.io.masks import validity
-from sciddiff.io.metadata import grid_from, read_profile
+from sciddiff.io.metadata import grid_from, quiet, read_profile
 from sciddiff.io.profile import RasterProfile, Source
 from sciddiff.io.radiometry import decode, value_dtype
 
@@ -77,13 +76,15 @@ def open(path: str | os.PathLike[str], *, bands: Sequence[str | int] | None = No
 
 
 @contextmanager
-def opened(path: str) -> Iterator[Any]:
+def opened(path: str, *, georeferenced: bool = False) -> Iterator[Any]:
     """Open a raster for reading; all that goes wrong inside is an InputError that names the file and why.
 
     Parameters
     ----------
     path
         Anything that GDAL opens.
+    georeferenced
+        Known to be, so that no warning need be silenced: silencing is not safe in threads.
 
     Raises
     ------
@@ -91,8 +92,7 @@ def opened(path: str) -> Iterator[Any]:
         Missing, truncated or unreadable file.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with nullcontext() if georeferenced else quiet():
             src = rasterio.open(path)
     except (RasterioError, OSError, ValueError, TypeError) as error:
         if not _remote(path) and not os.path.exists(path):
@@ -155,6 +155,7 @@ class _Pixels:
         self.path, self.indexes, self.alpha = source.path, source.indexes, source.alpha
         self.profile, self.dtype, self.shape = profile, dtype, (len(source.indexes), *shape)
         self.radiometry = profile.radiometry
+        self.georeferenced = profile.georeferenced
         self._memo = threading.local()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -184,7 +185,7 @@ class _Pixels:
         valid = np.zeros(values.shape, bool)
         if not values.size:
             return values, valid
-        with opened(self.path) as src:
+        with opened(self.path, georeferenced=self.georeferenced) as src:
             if src.shape != self.shape[1:] or src.count < max(self.indexes):
                 raise InputError(f"{self.path}: has changed since it was opened: {src.shape} pixels; open it again")
             for at, window in _strips(rows, cols, len(chosen)):

@@ -3,20 +3,18 @@
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from odc.geo.geobox import GeoBox
-from rasterio.errors import NotGeoreferencedWarning
 
 from sciddiff.errors import OutputError, OutputExistsError
 from sciddiff.io.profile import RasterProfile, RasterWarning
 from sciddiff.io.radiometry import holds
 
 SIDECARS = (".aux.xml", ".ovr", ".msk")
+"""Files that GDAL reads beside a raster of that name."""
 
 
 def refuse_path(path: Path, *, overwrite: bool) -> None:
@@ -126,14 +124,6 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence the warning that a raster has no georeference: that is no fault."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        yield
 
 
 def _crs(profile: RasterProfile, grid: GeoBox) -> str | None:

@@ -29,11 +29,11 @@ from rasterio.windows import Window
 
 from sciddiff.errors import InputError, OutputError
 from sciddiff.io.bandtags import packed, unpack
-from sciddiff.io.metadata import differences, file_bands, gcps_of, read_profile, write_profile
+from sciddiff.io.metadata import differences, file_bands, gcps_of, quiet, read_profile, write_profile
 from sciddiff.io.profile import RasterProfile, RasterWarning, plain_profile
 from sciddiff.io.radiometry import encode
 from sciddiff.io.raster import opened, reason
-from sciddiff.io.target import SIDECARS, beside, fitting, opaque_number, quiet, refuse_disk, refuse_path, sync
+from sciddiff.io.target import SIDECARS, beside, fitting, opaque_number, refuse_disk, refuse_path, sync
 from sciddiff.io.under import Under
 
 LOSSY = ("JPEG", "WEBP", "LERC", "JXL")
@@ -266,8 +266,12 @@ class RasterWriter:
             warnings.warn(message, RasterWarning, stacklevel=5)
 
     def _read_back(self) -> list[str]:
-        lossy = self._options()["COMPRESS"].upper().startswith(LOSSY) or "NBITS" in self.options
+        asked = self._options()["COMPRESS"].upper()
+        lossy = asked.startswith(LOSSY) or "NBITS" in self.options
         with opened(str(self._final)) as src:
+            compression = src.tags(ns="IMAGE_STRUCTURE").get("COMPRESSION", "NONE").upper()
+            if asked not in compression:
+                raise OutputError(f"{self.path}: GDAL does not know COMPRESS={asked}: nothing is kept")
             for window, crc, masked in self._windows:
                 found = zlib.crc32(src.read(window=window).tobytes())
                 if masked:

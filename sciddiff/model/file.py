@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sciddiff.errors import ModelFileError, OutputError
-from sciddiff.model.core import Model, build_network
+from sciddiff.model.core import Model, build_network, prepared
 from sciddiff.recipe import find_model, parse_recipe, to_yaml
 from sciddiff.recipe.schema import Recipe
 from sciddiff.tasks import build_task
@@ -161,5 +161,4 @@ def load(name_or_path: str | Path, *, device: str | torch.device = "cpu") -> Mod
     scale = weights.pop(SCALE).float()
     network = network.to_empty(device=device)
     network.load_state_dict({name.removeprefix("network."): value.float() for name, value in weights.items()})
-    network = network.to(memory_format=torch.channels_last).eval()
-    return Model(recipe, task, network, scale, metadata["record"])
+    return Model(recipe, task, prepared(network), scale, metadata["record"])

@@ -6,6 +6,8 @@ up. No layer looks further than its kernel, so a tile with a halo of `radius` pi
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -108,7 +110,7 @@ class Hourglass(nn.Module):
             nn.ModuleList(Block(dims, width, embedding) for _ in range(count))
             for width, count in zip(widths, blocks, strict=True)
         )
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = list(pairwise(widths))
         self.downs = nn.ModuleList(Down(dims, fine, coarse) for fine, coarse in pairs)
         self.ups = nn.ModuleList(Up(dims, coarse, fine) for fine, coarse in pairs)
         self.up_blocks = nn.ModuleList(Block(dims, width, embedding) for width in widths[:-1])
@@ -121,7 +123,7 @@ class Hourglass(nn.Module):
                 x = self.downs[level - 1](x)
             if guide is not None:
                 x = x + guide[level]
-            for block in blocks:
+            for block in cast(nn.ModuleList, blocks):
                 x = block(x, embedding)
             skips.append(x)
         pyramid = [x]

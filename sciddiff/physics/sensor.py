@@ -88,10 +88,12 @@ def line_kernels(sigma: Tensor, radius: int, *, shift: Tensor, even: bool) -> Te
 
     Parameters
     ----------
-    sigma, shift
-        Standard deviation and offset in high-resolution pixels, shape (n,).
+    sigma
+        Standard deviation in high-resolution pixels, shape (n,).
     radius
         Of the Gaussian, in pixels.
+    shift
+        Offset of the Gaussian in high-resolution pixels, shape (n,).
     even
         Whether to average the two centre pixels.
 

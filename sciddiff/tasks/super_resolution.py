@@ -27,7 +27,7 @@ class SuperResolution:
         self.ratio = settings.ratio
         self.bands = tuple(bands)
         self.optional = torch.tensor([band in optional_bands for band in bands])
-        self.inputs = (Input("image", self.bands, self.ratio),)
+        self.inputs: tuple[Input, ...] = (Input("image", self.bands, self.ratio),)
         self.nominal = torch.tensor(sensor.nominal_mtf(settings.sensor, bands, settings.mtf))
         self.stride = math.lcm(self.ratio, local.CELL)
         self.maps = 2 * len(self.bands)

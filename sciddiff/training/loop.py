@@ -139,9 +139,7 @@ def _residual(model: Model, batches: Prefetched, *, step: int, scale: Tensor) ->
 def losses(state: State, batches: Prefetched) -> tuple[Tensor, Tensor]:
     """Angles and mean squared errors of the velocity, one each for a window of the step's batch."""
     model, recipe = state.model, state.model.recipe
-    residual, (maps, numbers, source), present = _residual(
-        model, batches, step=state.step, scale=model.residual_scale
-    )
+    residual, (maps, numbers, source), present = _residual(model, batches, step=state.step, scale=model.residual_scale)
     batch = len(residual)
     regressors = round(recipe.diffusion.regression_share * batch)
     offset = torch.rand(1, generator=source, device=model.device)
@@ -254,7 +252,9 @@ def train(
                 curves.write(state.step, seconds=state.seconds, rate=learning_rate(recipe, state.step - 1))
                 write_checkpoint(checkpoint, state.to_dict(key))
             if interrupted:
-                raise InterruptedRun(f"stopped at step {state.step} of {recipe.training.steps}; the same command continues")
+                raise InterruptedRun(
+                    f"stopped at step {state.step} of {recipe.training.steps}; the same command continues"
+                )
     return _finish(state, folder, [scene.name for scene in scenes], valid)
 
 

@@ -1,9 +1,10 @@
 """Random windows straight from rasters: sample number n of step k is a pure function of (seed, k, n)."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Self
 
 import numpy as np
 import xarray as xr
@@ -41,16 +42,17 @@ def open_scenes(recipe: Recipe, sources: Sequence[Source]) -> list[Scene]:
     scenes = []
     for source in sources:
         files = source.files()
-        for path in files:
-            scenes.append(_open_scene(recipe, source, path=str(path), weight=source.weight / len(files)))
+        weight = source.weight / len(files)
+        scenes += [_open_scene(recipe, source, path=str(path), weight=weight) for path in files]
     return scenes
 
 
 def _open_scene(recipe: Recipe, source: Source, *, path: str, weight: float) -> Scene:
     present = tuple(range(len(recipe.bands)))
     if source.bands is not None:
-        present = tuple(index for index in present if source.bands[index] is not None)
-        image = io.open(path, bands=[source.bands[index] for index in present])
+        own = {index: band for index, band in enumerate(source.bands) if band is not None}
+        present = tuple(own)
+        image = io.open(path, bands=list(own.values()))
     else:
         image = io.open(path)
         names = [str(name) for name in image.band.values]
@@ -94,14 +96,12 @@ def draw_patch(scenes: Sequence[Scene], recipe: Recipe, *, rng: np.random.Genera
         if patch is not None:
             lacking = [band in recipe.optional_bands and rng.random() < OPTIONAL_DROPOUT for band in recipe.bands]
             patch[lacking] = 0
-            patch = np.rot90(patch, rng.integers(4), (1, 2))
+            patch = np.rot90(patch, int(rng.integers(4)), (1, 2))
             return patch[:, ::-1] if rng.random() < 0.5 else patch
     raise InputError(f"{scene.name}: no window of {side} x {side} pixels without invalid ones in {TRIES} tries")
 
 
-def draw_batch(
-    scenes: Sequence[Scene], recipe: Recipe, *, step: int, rank: int = 0
-) -> NDArray[np.float32]:
+def draw_batch(scenes: Sequence[Scene], recipe: Recipe, *, step: int, rank: int = 0) -> NDArray[np.float32]:
     """The batch of a step, (batch, bands, patch, patch): the same whenever and wherever it is drawn."""
     training = recipe.training
     patches = [
@@ -117,19 +117,21 @@ class Prefetched:
     def __init__(self, scenes: Sequence[Scene], recipe: Recipe):
         self.scenes, self.recipe = scenes, recipe
         self._pool = ThreadPoolExecutor(1)
-        self._ahead: dict[int, object] = {}
+        self._ahead: dict[int, Future[NDArray[np.float32]]] = {}
 
-    def __enter__(self) -> "Prefetched":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._pool.shutdown(cancel_futures=True)
 
     def batch(self, step: int) -> NDArray[np.float32]:
         """The batch of `step`; starts drawing that of the next."""
         draw = self._ahead.pop(step, None) or self._submit(step)
         self._ahead = {step + 1: self._submit(step + 1)}
-        return draw.result()  # type: ignore[attr-defined,no-any-return]
+        return draw.result()
 
-    def _submit(self, step: int) -> object:
+    def _submit(self, step: int) -> Future[NDArray[np.float32]]:
         return self._pool.submit(draw_batch, self.scenes, self.recipe, step=step)

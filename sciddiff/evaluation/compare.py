@@ -1,0 +1,354 @@
+"""A model against the classical answers, on a clean scene degraded by the model's own nominal instrument."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sciddiff import io
+from sciddiff.errors import InputError
+from sciddiff.evaluation import metrics
+from sciddiff.model import Model
+from sciddiff.model.fit import Fitted, fit
+from sciddiff.model.tiles import global_mean
+from sciddiff.model.windows import fill_invalid
+from sciddiff.tasks import Observation
+
+MEAN, SAMPLE, REGRESSOR = "posterior mean", "sample", "regressor"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One method on one scene, on its valid pixels.
+
+    Attributes
+    ----------
+    psnr
+        dB, the error pooled over all bands.
+    psnr_bands
+        dB, band by band.
+    rmse
+        In the unit of the image.
+    sam
+        Degrees.
+    ergas
+        See `metrics.ergas`.
+    consistency
+        RMSE of the degraded result against what was measured, in the unit of the image.
+    octaves
+        Power above the truth's in dB, averaged over bands, the finest octave first.
+    octaves_worst
+        The same for the band that is furthest off.
+    """
+
+    psnr: float
+    psnr_bands: tuple[float, ...]
+    rmse: float
+    sam: float
+    ergas: float
+    consistency: float
+    octaves: tuple[float, ...]
+    octaves_worst: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All methods on one scene.
+
+    Attributes
+    ----------
+    bands
+        In the file's order.
+    ratio
+        High-resolution pixels along a low one.
+    peak
+        That of the PSNR, in the unit of the image.
+    octaves
+        Bounds in cycles a pixel, the finest first.
+    truth, valid
+        The clean scene and its mask, (c, h, w).
+    low, low_valid
+        What was measured, invalid pixels filled, and its mask, on the low grid.
+    estimates
+        Results by method, (c, h, w).
+    scores
+        By method.
+    """
+
+    bands: tuple[str, ...]
+    ratio: int
+    peak: float
+    octaves: tuple[tuple[float, float], ...]
+    truth: NDArray[np.floating]
+    valid: NDArray[np.bool_]
+    low: NDArray[np.floating]
+    low_valid: NDArray[np.bool_]
+    estimates: Mapping[str, NDArray[np.floating]]
+    scores: Mapping[str, Scores]
+
+    def gain(self, method: str, over: str) -> float:
+        """How many dB of PSNR a method is above another."""
+        return self.scores[method].psnr - self.scores[over].psnr
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers without the pixels, for JSON."""
+        return {
+            "bands": list(self.bands),
+            "shape": list(self.truth.shape),
+            "valid": float(self.valid.mean()),
+            "ratio": self.ratio,
+            "peak": self.peak,
+            "octaves": [list(bounds) for bounds in self.octaves],
+            "scores": {name: asdict(scores) for name, scores in self.scores.items()},
+        }
+
+
+def degrade_image(model: Model, clean: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """What the nominal instrument measures of a clean image, without noise.
+
+    Parameters
+    ----------
+    model
+        Whose forward model and bands are taken.
+    clean
+        (band, y, x), of any pixel size.
+
+    Returns
+    -------
+    truth
+        The clean image, cut to the model's bands and to whole low-resolution pixels.
+    low
+        On the low grid; a pixel of it is valid where its whole block is.
+
+    Raises
+    ------
+    InputError
+        A band is missing, nothing is valid, or the image is smaller than one low-resolution pixel.
+    """
+    ratio = model.task.inputs[0].ratio
+    any_size = model.recipe.task.model_copy(update={"pixel_size": None})
+    fitted = fit(model.recipe.model_copy(update={"task": any_size}), clean, categorical=model.task.categorical)
+    height, width = (side // ratio * ratio for side in fitted.image.shape[1:])
+    if not height or not width:
+        raise InputError(f"{fitted.image.shape[1:]} pixels are fewer than one of {ratio} x {ratio}")
+    truth = fitted.image.isel(y=slice(0, height), x=slice(0, width))
+    values, valid = _filled(truth)
+    obs = model.task.simulate(_in_model(model, fitted, values), None)
+    low = _of_file(fitted, obs.inputs[model.task.inputs[0].name])
+    seen = valid.reshape(len(valid), height // ratio, ratio, width // ratio, ratio).all((2, 4))
+    bands = [str(name) for name in truth.band.values]
+    return truth, io.from_array(low, grid=io.grid_of(truth).zoom_out(ratio), bands=bands, valid=seen)
+
+
+def compare(
+    model: Model,
+    clean: xr.DataArray,
+    *,
+    steps: int = 3,
+    seed: int = 0,
+    border: int = 0,
+    peak: float | None = None,
+    regressor: Model | None = None,
+) -> Comparison:
+    """Degrade a clean image by the nominal instrument and restore it by every method.
+
+    Parameters
+    ----------
+    model
+        The model.
+    clean
+        (band, y, x), as `io.open` gives it.
+    steps
+        Of the sample.
+    seed
+        Of the sample.
+    border
+        Pixels of the target grid left out along the edges; 0 scores the whole scene.
+    peak
+        Of the PSNR, in the unit of the image; see `peak_of`.
+    regressor
+        A model of the same task, whose posterior mean is scored beside the others.
+
+    Returns
+    -------
+    Comparison
+        Of the task's baselines, the posterior mean, one sample and the regressor.
+
+    Raises
+    ------
+    InputError
+        Where the image does not fit the model.
+    """
+    truth, low = degrade_image(model, clean)
+    result = model.predict(low, steps=steps, seed=seed)
+    estimates = {MEAN: result["mean"]}
+    if "sample" in result:
+        estimates[SAMPLE] = result["sample"]
+    if regressor is not None:
+        estimates[REGRESSOR] = regressor.predict(low, steps=1)["mean"]
+    return judge(model, truth, low=low, estimates=estimates, border=border, peak=peak)
+
+
+@torch.inference_mode()
+def judge(
+    model: Model,
+    truth: xr.DataArray,
+    *,
+    low: xr.DataArray,
+    estimates: Mapping[str, xr.DataArray],
+    border: int = 0,
+    peak: float | None = None,
+) -> Comparison:
+    """Score results, and the task's baselines beside them, against the truth.
+
+    Parameters
+    ----------
+    model
+        Whose task gives the baselines and the forward model.
+    truth
+        The clean image, (band, y, x).
+    low
+        What was measured of it.
+    estimates
+        Results by name, on the grid and in the bands of `truth`.
+    border, peak
+        See `compare`.
+    """
+    any_size = model.recipe.task.model_copy(update={"pixel_size": None})
+    fitted = fit(model.recipe.model_copy(update={"task": any_size}), low)
+    clean, valid = io.read_window(truth, slice(None), slice(None))
+    low_values, low_valid = _filled(fitted.image)
+    obs = model.task.observe({model.task.inputs[0].name: _in_model(model, fitted, low_values)})
+    results = {name: _of_file(fitted, method(obs)) for name, method in model.task.baselines().items()}
+    for name, image in estimates.items():
+        values, known = io.read_window(image, slice(None), slice(None))
+        if values.shape != clean.shape:
+            raise InputError(f"{name} is {values.shape} (bands, h, w); the truth is {clean.shape}")
+        results[name] = values
+        valid &= known
+    ratio = model.task.inputs[0].ratio
+    inner = _within(valid, border)
+    height = peak if peak is not None else peak_of(truth, clean[valid])
+    scores = {}
+    for name, values in results.items():
+        misfit = _misfit(model, fitted, obs, results=values, low_valid=low_valid)
+        scores[name] = _scores(values, clean, valid=inner, peak=height, ratio=ratio, consistency=misfit)
+    return Comparison(
+        bands=tuple(str(name) for name in truth.band.values),
+        ratio=ratio,
+        peak=height,
+        octaves=tuple(metrics.octaves(clean.shape)),
+        truth=clean,
+        valid=valid,
+        low=low_values,
+        low_valid=low_valid,
+        estimates=results,
+        scores=scores,
+    )
+
+
+def peak_of(image: xr.DataArray, values: NDArray[np.floating]) -> float:
+    """Peak of the PSNR: 1 for reflectance, 255 for plain bytes, else the range of the middle 99.8 % of the values.
+
+    Parameters
+    ----------
+    image
+        Whose unit and storage decide; reflectance is what is dimensionless, or scaled from integers to below 2.
+    values
+        Its valid values.
+    """
+    profile = image.encoding.get("raster")
+    low, high = np.quantile(values, [0.001, 0.999])
+    scaled = profile is not None and any(scale != 1 for scale in profile.scales)
+    if high <= 2 and (scaled or image.attrs.get("units") == "1"):
+        return 1.0
+    if profile is not None and profile.dtype == "uint8" and not scaled:
+        return 255.0
+    return float(high - low) or 1.0
+
+
+def _scores(
+    values: NDArray[np.floating],
+    truth: NDArray[np.floating],
+    *,
+    valid: NDArray[np.bool_],
+    peak: float,
+    ratio: int,
+    consistency: float,
+) -> Scores:
+    above = metrics.octave_difference(values, truth, valid=valid)
+    worst = above[np.abs(above).argmax(0), np.arange(above.shape[1])]
+    return Scores(
+        psnr=metrics.psnr(values, truth, data_range=peak, valid=valid),
+        psnr_bands=tuple(metrics.psnr_bands(values, truth, data_range=peak, valid=valid)),
+        rmse=metrics.rmse(values, truth, valid=valid),
+        sam=metrics.sam(values, truth, valid=valid),
+        ergas=metrics.ergas(values, truth, ratio=ratio, valid=valid),
+        consistency=consistency,
+        octaves=tuple(above.mean(0).tolist()),
+        octaves_worst=tuple(worst.tolist()),
+    )
+
+
+def _misfit(
+    model: Model,
+    fitted: Fitted,
+    obs: Observation,
+    *,
+    results: NDArray[np.floating],
+    low_valid: NDArray[np.bool_],
+) -> float:
+    """Consistency on the low pixels whose footprint holds no invalid pixel: there nothing had to be made up."""
+    task, ratio = model.task, model.task.inputs[0].ratio
+    known = np.isfinite(results)
+    filled = results.copy()
+    fill_invalid(filled, known, fallback=[float(band[mask].mean()) for band, mask in zip(results, known)])
+    holes = torch.from_numpy((~known).astype(np.float64))[None]
+    touched = task.degrade(_spread(model, fitted, holes), obs)
+    clear = low_valid & (_of_file(fitted, touched) < 1e-12)
+    if not clear.any():
+        return math.nan
+    full = _in_model(model, fitted, filled)
+    low = obs.inputs[task.inputs[0].name]
+    mask = np.zeros(low.shape[1:], bool)
+    mask[list(fitted.positions)] = clear
+    return metrics.consistency_rmse(full, low, degrade=lambda high: task.degrade(high, obs), valid=mask)
+
+
+def _within(valid: NDArray[np.bool_], border: int) -> NDArray[np.bool_]:
+    if 2 * border >= min(valid.shape[1:]):
+        raise InputError(f"a border of {border} pixels leaves nothing of {valid.shape[1:]}")
+    inner = np.zeros(valid.shape, bool)
+    rows, cols = (slice(border, side - border) for side in valid.shape[1:])
+    inner[:, rows, cols] = valid[:, rows, cols]
+    return inner
+
+
+def _filled(image: xr.DataArray) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
+    """Whole image with its invalid pixels filled as a prediction fills them, and its mask."""
+    values, valid = io.read_window(image, slice(None), slice(None))
+    fill_invalid(values, valid, fallback=global_mean(image))
+    return values, valid
+
+
+def _in_model(model: Model, fitted: Fitted, values: NDArray[np.floating]) -> Tensor:
+    """(1, c, h, w) in the model's bands; those that the file lacks are zero."""
+    return _spread(model, fitted, metrics.as_batch(values)).to(model.device)
+
+
+def _spread(model: Model, fitted: Fitted, values: Tensor) -> Tensor:
+    full = values.new_zeros(1, len(model.task.bands), *values.shape[2:])
+    full[:, list(fitted.positions)] = values
+    return full
+
+
+def _of_file(fitted: Fitted, values: Tensor) -> NDArray[np.floating]:
+    """(c, h, w) in the file's bands."""
+    array: NDArray[np.floating] = values[0].cpu().numpy()[list(fitted.positions)]
+    return array

@@ -1,0 +1,79 @@
+"""Which band is meant by a name."""
+
+import pytest
+
+from sciddiff.errors import InputError
+from sciddiff.io import band_names, match_bands
+
+S2 = ["B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B11", "B12"]
+L8 = ["B2 blue", "B3 green", "B4 red", "B5 nir", "B6 swir1", "B7 swir2"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "available", "sensor", "expected"),
+    [
+        (["B04", "B03", "B02", "B08"], S2, "sentinel2", [2, 1, 0, 6]),
+        (["B04", "B03", "B02", "B08"], S2, None, [2, 1, 0, 6]),
+        (["B8A", "B08"], S2, "sentinel2", [7, 6]),
+        (["red", "green", "blue"], S2, None, [2, 1, 0]),
+        (["nir"], S2, "sentinel2", [6]),
+        (["B04", "B03", "B02", "B08"], ["R", "G", "B", "NIR"], "sentinel2", [0, 1, 2, 3]),
+        (["R", "G", "B", "NIR"], ["SWIR1", "NIR", "Red", "Green", "Blue"], None, [2, 3, 4, 1]),
+        (["B02", "B04", "B08"], L8, "sentinel2", [0, 2, 3]),
+        (["B2", "B5"], L8, "landsat8", [0, 3]),
+        (["B5"], L8, None, [3]),
+        (["B1", "B4"], ["blue", "green", "red", "nir"], "landsat7", [0, 3]),
+        (["swir22", "rededge1"], S2, "sentinel-2-l2a", [9, 3]),
+        (["B5 nir"], ["B05", "nir"], "sentinel2", [1]),
+        (["Near Infrared"], ["Red Edge", "NIR"], None, [1]),
+        (["b2"], ["B2", "B02"], None, [0]),
+        (["band_2"], ["band_1", "band_2"], None, [1]),
+        (["B5"], ["B5 nir"], "generic", [0]),
+        (["pan"], ["B8 pan"], None, [0]),
+        (["nir"], ["nir08", "red"], "landsat8", [0]),
+    ],
+)
+def test_aliases(wanted, available, sensor, expected):
+    assert match_bands(wanted, available, sensor=sensor) == expected
+
+
+@pytest.mark.parametrize(
+    ("wanted", "available", "sensor"),
+    [
+        (["B05"], L8, "sentinel2"),
+        (["B05"], L8, None),
+        (["B08"], ["B8 pan"], "sentinel2"),
+        (["B8A"], ["NIR"], "sentinel2"),
+        (["B5"], ["nir"], None),
+        (["red"], ["Red Edge", "infrared"], None),
+        (["B1"], ["B11", "B10"], None),
+        (["red"], ["band_1", "band_4"], None),
+    ],
+)
+def test_a_contradiction_is_no_match(wanted, available, sensor):
+    with pytest.raises(InputError, match="needs "):
+        match_bands(wanted, available, sensor=sensor)
+
+
+def test_error_names_both_sides():
+    with pytest.raises(InputError) as caught:
+        match_bands(["B04", "B03", "B02", "B08"], ["band_1", "band_2", "band_3"])
+    assert str(caught.value) == "needs B04, B03, B02, B08; got 3 unnamed bands"
+    with pytest.raises(InputError, match=r"got B2 blue, .* \(missing: B11\)"):
+        match_bands(["B02", "B11"], [*L8[:3]], sensor="sentinel2")
+
+
+def test_two_that_fit_are_not_guessed_between():
+    with pytest.raises(InputError, match="'red 1', 'red 2' fit it"):
+        match_bands(["red"], ["red 1", "red 2"])
+    with pytest.raises(InputError, match="different bands"):
+        match_bands(["red", "R"], ["Red", "NIR"])
+
+
+def test_names_come_from_description_then_tag_then_colour():
+    names = band_names(
+        ["NIR", None, "", None, "NIR"],
+        tagged=[None, "swir", None, None, None],
+        colours=["red", "gray", "green", "gray", "blue"],
+    )
+    assert names == ["NIR", "swir", "green", "band_4", "NIR_2"]
