@@ -43,12 +43,13 @@ def angles(steps: int) -> tuple[float, ...]:
     -----
     A Gaussian residual of variance v has centred velocity x sin t cos t (1 - v) / (v cos^2 t + sin^2 t); up to 8
     steps the angles are those that best keep every v in 0.01-6 (minimax of the log ratio). Beyond 8 the tangents are
-    spaced logarithmically from 16 to 0.02.
+    spaced logarithmically from 1.3 n^0.83 to 0.38 / n, which follows the best ends at each n and converges: largest
+    error 3.7 % at 9 steps, 1.7 at 16, 0.5 at 32, 0.05 at 128.
     """
     _check_steps(steps)
     if steps == 1:
         return (math.pi / 2, 0.0)
-    tangents = _TANGENTS.get(steps) or (math.inf, *_geometric(16.0, 0.02, steps - 1))
+    tangents = _TANGENTS.get(steps) or (math.inf, *_geometric(1.3 * steps**0.83, 0.38 / steps, steps - 1))
     return (*map(math.atan, tangents), 0.0)
 
 

@@ -1,6 +1,5 @@
 """A model against the classical answers, on a clean scene degraded by the model's own nominal instrument."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,7 +17,6 @@ from sciddiff.model import Model
 from sciddiff.model.fit import Fitted, fit
 from sciddiff.model.tiles import global_mean
 from sciddiff.model.windows import fill_invalid
-from sciddiff.tasks import Observation
 
 MEAN, SAMPLE, REGRESSOR = "posterior mean", "sample", "regressor"
 
@@ -140,7 +138,7 @@ def degrade_image(model: Model, clean: xr.DataArray) -> tuple[xr.DataArray, xr.D
     truth = fitted.image.isel(y=slice(0, height), x=slice(0, width))
     values, valid = _filled(truth)
     obs = model.task.simulate(_in_model(model, fitted, values), None)
-    low = _of_file(fitted, obs.inputs[model.task.inputs[0].name])
+    low = _of_file(fitted, obs.inputs[_main(model)])
     seen = valid.reshape(len(valid), height // ratio, ratio, width // ratio, ratio).all((2, 4))
     bands = [str(name) for name in truth.band.values]
     return truth, io.from_array(low, grid=io.grid_of(truth).zoom_out(ratio), bands=bands, valid=seen)
@@ -224,7 +222,7 @@ def judge(
     fitted = fit(model.recipe.model_copy(update={"task": any_size}), low)
     clean, valid = io.read_window(truth, slice(None), slice(None))
     low_values, low_valid = _filled(fitted.image)
-    obs = model.task.observe({model.task.inputs[0].name: _in_model(model, fitted, low_values)})
+    obs = model.task.observe({_main(model): _in_model(model, fitted, low_values)})
     results = {name: _of_file(fitted, method(obs)) for name, method in model.task.baselines().items()}
     for name, image in estimates.items():
         values, known = io.read_window(image, slice(None), slice(None))
@@ -235,9 +233,11 @@ def judge(
     ratio = model.task.inputs[0].ratio
     inner = _within(valid, border)
     height = peak if peak is not None else peak_of(truth, clean[valid])
+    # where the instrument's footprint holds an invalid pixel, part of what it would measure is made up
+    clear = low_valid & (_degraded(model, fitted, (~valid).astype(np.float64)) < 1e-12)
     scores = {}
     for name, values in results.items():
-        misfit = _misfit(model, fitted, obs, results=values, low_valid=low_valid)
+        misfit = _misfit(model, fitted, values, valid=valid, low=low_values, clear=clear)
         scores[name] = _scores(values, clean, valid=inner, peak=height, ratio=ratio, consistency=misfit)
     return Comparison(
         bands=tuple(str(name) for name in truth.band.values),
@@ -296,29 +296,23 @@ def _scores(
     )
 
 
+def _degraded(model: Model, fitted: Fitted, values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """What the nominal instrument measures, in the file's bands."""
+    return _of_file(fitted, model.task.simulate(_in_model(model, fitted, values), None).inputs[_main(model)])
+
+
 def _misfit(
     model: Model,
     fitted: Fitted,
-    obs: Observation,
+    result: NDArray[np.floating],
     *,
-    results: NDArray[np.floating],
-    low_valid: NDArray[np.bool_],
+    valid: NDArray[np.bool_],
+    low: NDArray[np.floating],
+    clear: NDArray[np.bool_],
 ) -> float:
-    """Consistency on the low pixels whose footprint holds no invalid pixel: there nothing had to be made up."""
-    task, ratio = model.task, model.task.inputs[0].ratio
-    known = np.isfinite(results)
-    filled = results.copy()
-    fill_invalid(filled, known, fallback=[float(band[mask].mean()) for band, mask in zip(results, known)])
-    holes = torch.from_numpy((~known).astype(np.float64))[None]
-    touched = task.degrade(_spread(model, fitted, holes), obs)
-    clear = low_valid & (_of_file(fitted, touched) < 1e-12)
-    if not clear.any():
-        return math.nan
-    full = _in_model(model, fitted, filled)
-    low = obs.inputs[task.inputs[0].name]
-    mask = np.zeros(low.shape[1:], bool)
-    mask[list(fitted.positions)] = clear
-    return metrics.consistency_rmse(full, low, degrade=lambda high: task.degrade(high, obs), valid=mask)
+    filled = np.where(valid, result, np.nan).astype(np.float64)
+    fill_invalid(filled, valid, fallback=[float(band[known].mean()) for band, known in zip(result, valid)])
+    return metrics.consistency_rmse(filled, low, degrade=lambda high: _degraded(model, fitted, high), valid=clear)
 
 
 def _within(valid: NDArray[np.bool_], border: int) -> NDArray[np.bool_]:
@@ -337,15 +331,15 @@ def _filled(image: xr.DataArray) -> tuple[NDArray[np.floating], NDArray[np.bool_
     return values, valid
 
 
+def _main(model: Model) -> str:
+    return model.task.inputs[0].name
+
+
 def _in_model(model: Model, fitted: Fitted, values: NDArray[np.floating]) -> Tensor:
     """(1, c, h, w) in the model's bands; those that the file lacks are zero."""
-    return _spread(model, fitted, metrics.as_batch(values)).to(model.device)
-
-
-def _spread(model: Model, fitted: Fitted, values: Tensor) -> Tensor:
-    full = values.new_zeros(1, len(model.task.bands), *values.shape[2:])
-    full[:, list(fitted.positions)] = values
-    return full
+    full = np.zeros((1, len(model.task.bands), *values.shape[1:]), values.dtype)
+    full[0, list(fitted.positions)] = values
+    return torch.from_numpy(full).to(model.device)
 
 
 def _of_file(fitted: Fitted, values: Tensor) -> NDArray[np.floating]:

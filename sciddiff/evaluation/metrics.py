@@ -4,10 +4,8 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-from torch import Tensor
 
 from sciddiff.errors import InputError
 
@@ -133,8 +131,8 @@ def ergas(result: Array, truth: Array, *, ratio: int, valid: Mask | None = None)
     """
     mask = _checked(result, truth, valid)
     errors = mse(result, truth, valid=valid)
-    means = np.array([band[known].mean(dtype=np.float64) if known.any() else np.nan for band, known in zip(truth, mask)])
     with np.errstate(divide="ignore", invalid="ignore"):
+        means = np.where(mask, truth, 0).sum((1, 2), dtype=np.float64) / mask.sum((1, 2))
         return float(100 / ratio * np.sqrt(np.nanmean(errors / means**2)))
 
 
@@ -253,28 +251,26 @@ def _rings(image: Array, edges: NDArray[np.float64], valid: Mask | None) -> NDAr
 
 
 def consistency_rmse(
-    result: Tensor, low: Tensor, *, degrade: Callable[[Tensor], Tensor], valid: Mask | None = None
+    result: Array, low: Array, *, degrade: Callable[[Array], Array], valid: Mask | None = None
 ) -> float:
     """Root mean square of what the degraded result differs from what was measured, in the image's unit.
 
     Parameters
     ----------
     result
-        (b, c, h, w), finite: invalid pixels filled as for the restoration itself.
+        (c, h, w), finite: invalid pixels filled as for the restoration itself.
     low
-        What was measured.
+        What was measured, (c, h', w').
     degrade
         The forward model without noise, to the grid of `low`.
     valid
-        Broadcast against `low` without its batch, (c, h', w').
+        Broadcast against `low`.
+
+    Returns
+    -------
+    float
+        NaN where no measured pixel is valid.
     """
-    misfit = (degrade(result.double()) - low.double())[0].cpu().numpy()
+    misfit = degrade(result).astype(np.float64) - low
     mask = np.ones(misfit.shape, bool) if valid is None else np.broadcast_to(valid, misfit.shape)
-    if not mask.any():
-        raise InputError("no measured pixel is valid: consistency cannot be told")
-    return float(np.sqrt(np.mean(misfit[mask] ** 2)))
-
-
-def as_batch(values: Array) -> Tensor:
-    """(c, h, w) as a tensor (1, c, h, w) in its own precision."""
-    return torch.from_numpy(np.ascontiguousarray(values))[None]
+    return float(np.sqrt(np.mean(misfit[mask] ** 2))) if mask.any() else math.nan

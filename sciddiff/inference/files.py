@@ -3,10 +3,10 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from sciddiff import __version__
 from sciddiff.errors import OptionError, OutputExistsError
 from sciddiff.inference.assemble import UNCERTAINTY, Product, assemble
 from sciddiff.inference.plan import Plan, plan_image
@@ -137,7 +137,7 @@ def provenance(model: Model, plan: Plan, command: str) -> dict[str, str]:
     """What a result says of its origin."""
     request = plan.request
     return {
-        "VERSION": version("sciddiff"),
+        "VERSION": __version__,
         "COMMAND": command,
         "MODEL": model.recipe.name,
         "MODEL_SHA256": model_hash(model),

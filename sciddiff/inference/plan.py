@@ -79,9 +79,9 @@ def plan_image(
     image = io.open(source)
     try:
         fitted = fit(model.recipe, image, categorical=model.task.categorical)
+        layout = lay_out(model, fitted, tile=tile, tolerance=tolerance)
     except InputError as error:
-        raise InputError(f"{source}: {error}") from error
-    layout = lay_out(model, fitted, tile=tile, tolerance=tolerance)
+        raise error if source in str(error) else InputError(f"{source}: {error}") from error
     bands = [str(name) for name in fitted.image.band.values]
     profile = fitted.image.encoding["raster"].select(bands).rescaled(layout.ratio)
     return Plan(source, fitted, layout, request, profile, _peak(model, layout, batch))

@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import rasterio
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
+from rasterio.env import getenv, hasenv
 from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 
 from sciddiff.errors import InputError
@@ -23,6 +25,7 @@ from sciddiff.io.profile import BandProfile, Gcp, RasterProfile, RasterWarning, 
 # Made up by GDAL at each opening, or kept in fields of their own.
 DERIVED = ("IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "RPC", "TIFF")
 PROVENANCE = "SCIDDIFF"
+CACHE_MB = 64
 
 
 def read_profile(src: Any, path: str, *, bands: Sequence[str | int] | None = None) -> RasterProfile:
@@ -71,6 +74,20 @@ def read_profile(src: Any, path: str, *, bands: Sequence[str | int] | None = Non
         block=src.block_shapes[0],
         source=Source(path, stat and stat.st_size, stat and stat.st_mtime_ns, tuple(indexes), alpha, src.transform),
     )
+
+
+@contextmanager
+def gdal(**options: bool) -> Iterator[None]:
+    """Run GDAL with a block cache of bounded size: its own default is 5 % of the machine's memory.
+
+    Parameters
+    ----------
+    **options
+        GDAL configuration. A GDAL_CACHEMAX that the user has set holds.
+    """
+    chosen = "GDAL_CACHEMAX" in os.environ or (hasenv() and "GDAL_CACHEMAX" in getenv())
+    with rasterio.Env(**({} if chosen else {"GDAL_CACHEMAX": CACHE_MB}), **options):
+        yield
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from xarray.core import indexing
 from sciddiff.errors import InputError
 from sciddiff.io.image import assemble
 from sciddiff.io.masks import validity
-from sciddiff.io.metadata import grid_from, quiet, read_profile
+from sciddiff.io.metadata import gdal, grid_from, quiet, read_profile
 from sciddiff.io.profile import RasterProfile, Source
 from sciddiff.io.radiometry import decode, value_dtype
 
@@ -91,18 +91,24 @@ def opened(path: str, *, georeferenced: bool = False) -> Iterator[Any]:
     InputError
         Missing, truncated or unreadable file.
     """
-    try:
-        with nullcontext() if georeferenced else quiet():
+    with gdal():
+        with (
+            _refusing(path, "cannot be opened as a raster", ValueError, TypeError),
+            nullcontext() if georeferenced else quiet(),
+        ):
             src = rasterio.open(path)
-    except (RasterioError, OSError, ValueError, TypeError) as error:
+        with src, _refusing(path, "cannot be read, truncated or damaged"):
+            yield src
+
+
+@contextmanager
+def _refusing(path: str, what: str, *more: type[Exception]) -> Iterator[None]:
+    try:
+        yield
+    except (RasterioError, OSError, *more) as error:
         if not _remote(path) and not os.path.exists(path):
             raise InputError(f"{path}: no such file") from None
-        raise InputError(f"{path}: cannot be opened as a raster: {reason(error)}") from error
-    with src:
-        try:
-            yield src
-        except (RasterioError, OSError) as error:
-            raise InputError(f"{path}: cannot be read, truncated or damaged: {reason(error)}") from error
+        raise InputError(f"{path}: {what}: {reason(error)}") from error
 
 
 def read_stored(src: Any, indexes: Sequence[int], window: Window, *, dtype: str) -> NDArray[Any]:

@@ -29,7 +29,7 @@ from rasterio.windows import Window
 
 from sciddiff.errors import InputError, OutputError
 from sciddiff.io.bandtags import packed, unpack
-from sciddiff.io.metadata import differences, file_bands, gcps_of, quiet, read_profile, write_profile
+from sciddiff.io.metadata import differences, file_bands, gcps_of, gdal, quiet, read_profile, write_profile
 from sciddiff.io.profile import RasterProfile, RasterWarning, plain_profile
 from sciddiff.io.radiometry import encode
 from sciddiff.io.raster import opened, reason
@@ -354,7 +354,7 @@ class RasterWriter:
     @contextmanager
     def _guarded(self) -> Iterator[None]:
         try:
-            with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), quiet():
+            with gdal(GDAL_TIFF_INTERNAL_MASK=True), quiet():
                 yield
         except (RasterioError, CPLE_BaseError, OSError, ValueError) as error:
             raise OutputError(f"{self.path}: cannot be written: {reason(error)}") from error

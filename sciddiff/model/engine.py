@@ -85,7 +85,9 @@ def restore(
         return model.network(state, angle, encoded)
 
     def finish(residual: Tensor) -> Tensor:
-        return model.task.project(base + scale * residual.to(base), obs)
+        change = scale * residual.to(base)
+        # -0.0 + 0.0 is 0.0: where nothing is added, not even that bit may change
+        return model.task.project(torch.where(change == 0, base, base + change), obs)
 
     mean = posterior_mean(velocity, torch.zeros_like(base, dtype=torch.float32))
     yield finish(mean)

@@ -70,9 +70,7 @@ def test_back_projection_converges_to_agreement() -> None:
         return torch.nn.functional.avg_pool2d(high, 2)
 
     def misfit(rounds: int) -> float:
-        high = back_projection(
-            low, degrade=degrade, upsample=lambda y: interpolation.bicubic(y, 2), rounds=rounds
-        )
+        high = back_projection(low, degrade=degrade, upsample=lambda y: interpolation.bicubic(y, 2), rounds=rounds)
         return float((degrade(high) - low).abs().max())
 
     assert misfit(30) < 1e-3 * misfit(0)

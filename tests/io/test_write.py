@@ -588,3 +588,17 @@ def test_a_lazy_image_is_never_held_whole(zoo, tmp_path, monkeypatch):
     io.save(io.open(zoo["tiled"]), tmp_path / "out.tif")
     assert max(height for _, height, _ in sizes) < 600
     compare_rasters(zoo["tiled"], tmp_path / "out.tif")
+
+
+def test_alpha_of_a_finer_grid_says_what_is_valid(zoo, tmp_path):
+    image = io.open(zoo["alpha"])
+    values, valid = (np.repeat(np.repeat(part, 2, 1), 2, 2) for part in io.read_window(image, slice(None), slice(None)))
+    profile = io.rescale_profile(image.encoding["raster"], 2)
+    with RasterWriter(
+        tmp_path / "out.tif", grid=io.grid_of(image).zoom_out(1 / 2), bands=list(image.band.values), profile=profile
+    ) as writer:
+        writer.write(values, valid, 0, 0)
+    again = io.open(tmp_path / "out.tif")
+    np.testing.assert_array_equal(again.values, values)
+    np.testing.assert_array_equal(again.valid.values, valid)
+    assert set(np.unique(pixels(tmp_path / "out.tif")[0][3])) == {0, 255}

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ def header(path: Path) -> dict:
     return json.loads(data[8 : 8 + size])
 
 
-def rewrite(path: Path, change) -> None:  # noqa: ANN001
+def rewrite(path: Path, change: Callable[[dict], object]) -> None:
     data = path.read_bytes()
     size = struct.unpack("<Q", data[:8])[0]
     parsed = json.loads(data[8 : 8 + size])

@@ -6,9 +6,7 @@ from sciddiff.networks.unet import UNet, shuffle, unshuffle
 
 def network(dims: int = 2) -> UNet:
     torch.manual_seed(0)
-    net = UNet(
-        2, 3, 4, widths=[8, 12], encoder_blocks=[1, 2], denoiser_blocks=[1, 1], stem=2, embedding=16, dims=dims
-    )
+    net = UNet(2, 3, 4, widths=[8, 12], encoder_blocks=[1, 2], denoiser_blocks=[1, 1], stem=2, embedding=16, dims=dims)
     with torch.no_grad():
         for parameter in net.parameters():
             parameter += 0.1 * torch.randn(parameter.shape)
