@@ -42,6 +42,17 @@ def creation_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def instrument_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--instrument NAME=NUMBER[,NUMBER...]`, passed as the mapping `instrument` of tuples of numbers."""
+    return click.option(
+        "--instrument",
+        multiple=True,
+        metavar="NAME=X[,X...]",
+        callback=_numbers,
+        help="Measured number of the instrument, such as mtf=0.22, or one a band; else nominal. May be repeated.",
+    )(command)
+
+
 def verbosity_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add `-q/--quiet` (no progress, no logs below warnings) and `-v/--verbose` (more logs, tracebacks)."""
     quiet = click.option(
@@ -139,4 +150,15 @@ def _assignments(ctx: click.Context, param: click.Parameter, values: tuple[str, 
         if not name or not equals:
             raise click.BadParameter(f"got {value!r}, expected NAME=VALUE such as COMPRESS=ZSTD", ctx, param)
         parsed[name] = text
+    return parsed
+
+
+def _numbers(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, tuple[float, ...]]:
+    parsed = {}
+    for value in values:
+        name, _, text = value.partition("=")
+        try:
+            parsed[name] = tuple(float(number) for number in text.split(","))
+        except ValueError:
+            raise click.BadParameter(f"got {value!r}, expected NAME=NUMBER such as mtf=0.22", ctx, param) from None
     return parsed

@@ -7,6 +7,7 @@ import click
 from sciddiff.cli.options import (
     creation_options,
     device_option,
+    instrument_option,
     json_option,
     overwrite_option,
     pick_device,
@@ -30,6 +31,7 @@ from sciddiff.cli.output import Progress, show
 @click.option("--uncertainty", type=click.Path(path_type=Path), metavar="PATH", help="Write the samples' spread here.")
 @click.option("--tile", type=click.IntRange(min=1), metavar="N", help="Side of a tile; changes memory, not the result.")
 @click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Tiles at once.")
+@instrument_option
 @device_option
 @creation_options
 @overwrite_option
@@ -48,6 +50,7 @@ def predict(
     uncertainty: Path | None,
     tile: int | None,
     batch: int,
+    instrument: dict[str, tuple[float, ...]],
     device: str,
     creation_options: dict[str, str],
     overwrite: bool,
@@ -65,7 +68,9 @@ def predict(
 
     loaded = load(model, device=pick_device(device))
     if dry_run:
-        plan = inference.plan_file(loaded, source, steps=steps, samples=samples, seed=seed, tile=tile, batch=batch)
+        plan = inference.plan_file(
+            loaded, source, steps=steps, samples=samples, seed=seed, tile=tile, batch=batch, instrument=instrument
+        )
         show(plan.to_dict(), as_json=as_json)
         return
     with Progress(ctx, "predict") as progress:
@@ -79,6 +84,7 @@ def predict(
             uncertainty=uncertainty,
             tile=tile,
             batch=batch,
+            instrument=instrument,
             overwrite=overwrite,
             creation_options=creation_options,
             command=command_line(ctx),

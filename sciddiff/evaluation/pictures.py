@@ -21,6 +21,8 @@ DETAIL = 64
 """Side of a detail, in target pixels."""
 LARGEST = 768
 """Longest side of a whole scene in a report."""
+LOSSLESS = 256
+"""Pictures up to this side keep every pixel in a report."""
 RAMP = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))
 """Colours of no error to the largest."""
 PAPER, INK = (255, 255, 255), (34, 34, 34)
@@ -110,15 +112,14 @@ def coloured(errors: NDArray[np.floating], limit: float) -> Image.Image:
 
 
 def data_uri(image: Image.Image) -> str:
-    """A PNG that stands inside a page; large ones are made smaller."""
+    """A picture that stands inside a page: PNG where small, else WebP, at most `LARGEST` pixels wide and high."""
     if max(image.size) > LARGEST:
         share = LARGEST / max(image.size)
         image = image.resize((round(image.width * share), round(image.height * share)), Image.Resampling.BOX)
-    if image.mode == "RGBA" and np.asarray(image)[..., 3].min() == 255:
-        image = image.convert("RGB")
+    kind = "PNG" if max(image.size) <= LOSSLESS else "WEBP"
     buffer = streams.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    image.save(buffer, kind, quality=90)
+    return f"data:image/{kind.lower()};base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def columns(comparison: Comparison) -> list[tuple[str, Image.Image]]:

@@ -90,7 +90,8 @@ def lines(comparison: Comparison) -> list[str]:
 
 def _colours(count: int) -> str:
     return "\n".join(
-        f"svg .m{n} {{ stroke: var(--m{n}); fill: none; stroke-width: 2 }} svg text.t{n}, svg .d{n} {{ fill: var(--m{n}) }}"
+        f"svg .m{n} {{ stroke: var(--m{n}); fill: none; stroke-width: 2 }}\n"
+        f"svg text.t{n}, svg .d{n} {{ fill: var(--m{n}) }}"
         for n in range(count)
     )
 

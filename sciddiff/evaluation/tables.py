@@ -4,17 +4,18 @@ import math
 
 from sciddiff.evaluation.compare import Comparison
 
-OPPONENT = "back_projection"
+OPPONENTS = ("bicubic", "back_projection")
+NAMES = {"lanczos": "Lanczos", "back_projection": "back-projection", "linear": "linear base"}
 
 
 def method_name(method: str) -> str:
     """A method as people call it."""
-    return method.replace("_", "-")
+    return NAMES.get(method, method)
 
 
 def opponents(comparison: Comparison) -> list[str]:
     """The plainest baseline and the strongest usual one, where the task has them."""
-    return [name for name in ("bicubic", OPPONENT) if name in comparison.scores]
+    return [name for name in OPPONENTS if name in comparison.scores]
 
 
 def octave_name(bounds: tuple[float, float]) -> str:

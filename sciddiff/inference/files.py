@@ -1,6 +1,7 @@
 """Predict a raster: plan, predict and assemble in one process."""
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from sciddiff.inference.plan import Plan, plan_image
 from sciddiff.model import Model
 from sciddiff.model.tiles import Request, predict_tiles
 from sciddiff.recipe import to_yaml
+from sciddiff.tasks import Instrument
 
 
 def plan_file(
@@ -24,6 +26,7 @@ def plan_file(
     seed: int = 0,
     tile: int | None = None,
     batch: int = 1,
+    instrument: Instrument | None = None,
 ) -> Plan:
     """What `predict_file` would do.
 
@@ -34,7 +37,7 @@ def plan_file(
     OptionError
         Where the options contradict each other.
     """
-    request = Request(steps or model.recipe.sampler.steps, samples, seed, model.recipe.sampler.method)
+    request = model.request(steps=steps, samples=samples, seed=seed, instrument=instrument)
     return plan_image(model, source, request=request, tile=tile, batch=batch)
 
 
@@ -49,6 +52,7 @@ def predict_file(
     uncertainty: Path | None = None,
     tile: int | None = None,
     batch: int = 1,
+    instrument: Instrument | None = None,
     overwrite: bool = False,
     creation_options: Mapping[str, str] | None = None,
     command: str = "",
@@ -70,6 +74,8 @@ def predict_file(
         Spread and 90 % interval of each band; needs 2 samples or more.
     tile, batch
         Side of the cores in target pixels, windows at once.
+    instrument
+        See `Model.predict`.
     overwrite
         Whether files that are there may be replaced.
     creation_options
@@ -91,13 +97,14 @@ def predict_file(
     OutputExistsError
         Where an output is there and `overwrite` is not set.
     """
-    products = _products(output, uncertainty, samples=samples, steps=steps or model.recipe.sampler.steps)
+    request = model.request(steps=steps, samples=samples, seed=seed, instrument=instrument)
+    products = _products(output, uncertainty, request=request)
     for product in products:
         if product.path.exists() and not overwrite:
             raise OutputExistsError(f"{product.path} exists; pass --overwrite to replace it")
         if product.path.exists() and product.path.samefile(source):
             raise OptionError(f"{product.path} is the input itself; choose another output")
-    plan = plan_file(model, source, steps=steps, samples=samples, seed=seed, tile=tile, batch=batch)
+    plan = plan_image(model, source, request=request, tile=tile, batch=batch)
     tiles = predict_tiles(model, plan.fitted, plan.layout, plan.request, windows=plan.layout.windows, batch=batch)
     assemble(
         plan,
@@ -112,11 +119,10 @@ def predict_file(
     return written | {"plan": plan.to_dict()}
 
 
-def _products(output: Path, uncertainty: Path | None, *, samples: int, steps: int) -> list[Product]:
-    product = "sample" if steps > 1 and samples == 1 else "mean"
-    products = [Product(output, (product,))]
+def _products(output: Path, uncertainty: Path | None, *, request: Request) -> list[Product]:
+    products = [Product(output, (request.product,))]
     if uncertainty is not None:
-        if samples < 2:
+        if request.samples < 2:
             raise OptionError("--uncertainty needs the spread of samples: add --samples 8 --steps 3, say")
         if uncertainty.absolute() == output.absolute():
             raise OptionError(f"--uncertainty and --output are both {output}")
@@ -147,6 +153,7 @@ def provenance(model: Model, plan: Plan, command: str) -> dict[str, str]:
         "STEPS": str(request.steps),
         "SAMPLES": str(request.samples),
         "SEED": str(request.seed),
+        "INSTRUMENT": json.dumps({name: list(numbers) for name, numbers in request.instrument.items()}),
         "HALO": str(plan.layout.halo),
         "DEVICE": str(model.device),
         "TIME": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -18,7 +18,7 @@ from sciddiff.model.fit import fit
 from sciddiff.model.tiles import TOLERANCE, Request, lay_out, names, predict_tiles
 from sciddiff.networks.unet import UNet
 from sciddiff.recipe.schema import Recipe
-from sciddiff.tasks import Task, build_task
+from sciddiff.tasks import Instrument, Task, build_task
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,13 @@ class Model:
         """Halo in target pixels beyond which nothing can change a pixel."""
         return self.task.radius + self.network.radius
 
+    def request(
+        self, *, steps: int | None = None, samples: int = 1, seed: int = 0, instrument: Instrument | None = None
+    ) -> Request:
+        """What is asked of the engine, the recipe's sampler where nothing is said; see `predict`."""
+        sampler = self.recipe.sampler
+        return Request(steps or sampler.steps, samples, seed, sampler.method, instrument or {})
+
     def predict(
         self,
         image: xr.DataArray | NDArray[np.floating] | Tensor,
@@ -64,6 +71,7 @@ class Model:
         seed: int = 0,
         tile: int | None = None,
         batch: int = 1,
+        instrument: Instrument | None = None,
         tolerance: float | None = TOLERANCE,
     ) -> xr.Dataset:
         """Restore an image that fits in memory.
@@ -80,6 +88,8 @@ class Model:
             Of the samples.
         tile, batch
             Side of the cores in target pixels, and windows at once: memory and speed, never the result.
+        instrument
+            Measured numbers of the instrument by name, such as {"mtf": (0.22,)}; the nominal ones where not given.
         tolerance
             Halo error allowed, in spreads of the residual; None takes the full radius.
 
@@ -96,7 +106,7 @@ class Model:
         """
         image = self._as_image(image)
         fitted = fit(self.recipe, image, categorical=self.task.categorical)
-        request = Request(steps or self.recipe.sampler.steps, samples, seed, self.recipe.sampler.method)
+        request = self.request(steps=steps, samples=samples, seed=seed, instrument=instrument)
         layout = lay_out(self, fitted, tile=tile, tolerance=tolerance)
         shape = (len(fitted.positions), *layout.shape)
         dtype = fitted.image.dtype

@@ -1,7 +1,7 @@
 """Windows of a fitted image through the engine: what one process computes, in memory or streamed."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from sciddiff.errors import InputError, OptionError
 from sciddiff.model.engine import Restorer, restore
 from sciddiff.model.fit import Fitted
 from sciddiff.model.windows import Window, lattice, read_padded, round_up, tile_side, unit_of
+from sciddiff.tasks import Instrument
 
 TOLERANCE = 1e-3
 """Change of a pixel that a narrower halo may cause, in spreads of the residual."""
@@ -27,13 +28,15 @@ LOOK, LOOKS = 256, 64
 class Request:
     """What is asked of the engine.
 
-    `steps` counts the network evaluations of one sample; 1 is the posterior mean.
+    `steps` counts the network evaluations of one sample; 1 is the posterior mean. `instrument` holds what is known of
+    the instrument beyond the nominal numbers.
     """
 
     steps: int = 1
     samples: int = 1
     seed: int = 0
     method: str = "angle"
+    instrument: Instrument = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.samples > 1 and self.steps < 2:
@@ -179,7 +182,7 @@ def _compute(
     model: Restorer, fitted: Fitted, layout: Layout, request: Request, *, windows: Sequence[Window]
 ) -> list[dict[str, NDArray[np.floating]]]:
     main = model.task.inputs[0].name
-    obs = model.task.observe({main: _observed(model, fitted, layout, windows)})
+    obs = model.task.observe({main: _observed(model, fitted, layout, windows)}, request.instrument)
     origins = [(window.row - layout.halo, window.col - layout.halo) for window in windows]
     stream = restore(
         model,

@@ -1,10 +1,10 @@
 """One file a task: what goes in, simulate, base, condition, project, metrics."""
 
 from sciddiff.recipe.schema import Recipe
-from sciddiff.tasks.base import Condition, Input, Observation, Task
+from sciddiff.tasks.base import Condition, Input, Instrument, Observation, Task
 from sciddiff.tasks.super_resolution import SuperResolution
 
-__all__ = ["Condition", "Input", "Observation", "Task", "build_task"]
+__all__ = ["Condition", "Input", "Instrument", "Observation", "Task", "build_task"]
 
 KINDS = {"super_resolution": SuperResolution}
 

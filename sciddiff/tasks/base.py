@@ -1,10 +1,13 @@
 """What a task is: the only place where image problems differ."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Generator, Tensor
+
+Instrument = Mapping[str, Sequence[float]]
+"""Measured numbers of an instrument by name: one for all bands, or one a band."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,8 @@ class Task(Protocol):
     categorical: bool
     """Whether class images (palettes) may pass."""
 
-    def observe(self, inputs: Mapping[str, Tensor]) -> Observation:
-        """Join measured images with the nominal instrument."""
+    def observe(self, inputs: Mapping[str, Tensor], instrument: Instrument | None = None) -> Observation:
+        """Join measured images with the numbers of a measured instrument; those not given are the nominal ones."""
         ...
 
     def simulate(self, clean: Tensor, generator: Generator | None, *, instrument_dropout: float = 0.0) -> Observation:

@@ -8,10 +8,11 @@ import torch
 from torch import Generator, Tensor
 
 from sciddiff.baselines import back_projection, interpolation
+from sciddiff.errors import OptionError
 from sciddiff.physics import sensor
 from sciddiff.recipe.schema import SuperResolution as Settings
 from sciddiff.tasks import local
-from sciddiff.tasks.base import Condition, Input, Observation
+from sciddiff.tasks.base import Condition, Input, Instrument, Observation
 
 GAIN_STEP = 0.01
 """Spacing of the gains for which interpolators are solved; between them they are mixed linearly."""
@@ -48,28 +49,40 @@ class SuperResolution:
 
     # ---- observations ----
 
-    def observe(
-        self, inputs: Mapping[str, Tensor], *, gain: float | Sequence[float] | None = None, noise: float | None = None
-    ) -> Observation:
+    def observe(self, inputs: Mapping[str, Tensor], instrument: Instrument | None = None) -> Observation:
         """Join a measured image with its instrument.
 
         Parameters
         ----------
         inputs
             {"image": (b, c, h, w)}.
-        gain
-            MTF at Nyquist, one number or one a band; the sensor's nominal ones where not given.
-        noise
-            Standard deviation of the noise as a share of the image's; unknown where not given.
+        instrument
+            `mtf`: gain at Nyquist, one number or one a band, the sensor's nominal ones where not given. `noise`:
+            standard deviation of the noise as a share of the image's, unknown where not given.
+
+        Raises
+        ------
+        OptionError
+            Where a name is none of these, or a number is out of its range.
         """
         image = inputs["image"]
         b, c = image.shape[:2]
-        gains = self.nominal if gain is None else torch.as_tensor(gain, dtype=torch.float32).expand(c)
-        gains = gains.clamp(float(self._gains[0]), float(self._gains[-1])).expand(b, c).to(image.device)
-        level = torch.full((b,), 0.0 if noise is None else noise, device=image.device)
+        given = self._checked(instrument or {})
+        gains = torch.tensor(given.get("mtf", self.nominal.tolist())).expand(b, c).to(image.device)
+        level = torch.tensor(given.get("noise", (0.0,))).expand(b).to(image.device)
         known = torch.ones(b, device=image.device)
-        numbers = self._numbers(gains, level, gain_known=known, noise_known=known * (noise is not None))
+        numbers = self._numbers(gains, level, gain_known=known, noise_known=known * ("noise" in given))
         return Observation({"image": image}, {"gain": gains}, numbers)
+
+    def _checked(self, instrument: Instrument) -> Instrument:
+        limits = {"mtf": (float(self._gains[0]), float(self._gains[-1]), len(self.bands)), "noise": (0.0, 1.0, 1)}
+        for name, numbers in instrument.items():
+            if name not in limits:
+                raise OptionError(f"super-resolution knows no {name!r} of an instrument; it knows {', '.join(limits)}")
+            low, high, most = limits[name]
+            if len(numbers) not in (1, most) or not all(low <= number <= high for number in numbers):
+                raise OptionError(f"{name} is {list(numbers)}; needs 1 or {most} numbers from {low:.3g} to {high:.3g}")
+        return instrument
 
     def _numbers(self, gain: Tensor, noise: Tensor, *, gain_known: Tensor, noise_known: Tensor) -> Tensor:
         gains = (gain - 0.275) / 0.07 * gain_known[:, None]

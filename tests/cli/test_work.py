@@ -47,12 +47,13 @@ def predict_file(stand_in: StandIn) -> Calls:
 def test_predict_passes_on_what_was_asked(call: Call, predict_file: Calls):
     command = ["predict", "m.safetensors", "a b.tif", "-o", "out.tif", "--steps", "3", "--samples", "8", "--seed", "7"]
     command += ["--uncertainty", "std.tif", "--tile", "256", "--batch", "2", "--device", "cpu", "--overwrite"]
-    command += ["--co", "COMPRESS=ZSTD", "--co", "predictor=YES=no"]
+    command += ["--co", "COMPRESS=ZSTD", "--co", "predictor=YES=no", "--instrument", "mtf=0.2,0.25"]
     result = call(*command)
     assert result.exit_code == 0, result.stderr
     assert predict_file.args == ("m.safetensors on cpu", "a b.tif", Path("out.tif"))
     progress = predict_file.kwargs.pop("progress")
     assert predict_file.kwargs == {
+        "instrument": {"mtf": (0.2, 0.25)},
         "steps": 3,
         "samples": 8,
         "seed": 7,

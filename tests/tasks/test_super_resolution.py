@@ -56,9 +56,9 @@ def test_projection_brings_any_estimate_to_agreement(task: SuperResolution) -> N
 
 def test_the_base_follows_a_measured_instrument(task: SuperResolution) -> None:
     clean = power_law_scene()
-    sharp = task.observe({"image": torch.zeros(1, 2, 48, 48)}, gain=0.38)
+    sharp = task.observe({"image": torch.zeros(1, 2, 48, 48)}, {"mtf": (0.38,)})
     low = task.degrade(clean, sharp)
-    told = task.base(task.observe({"image": low}, gain=0.38))
+    told = task.base(task.observe({"image": low}, {"mtf": (0.38,)}))
     untold = task.base(task.observe({"image": low}))
     assert mse(told, clean) < mse(untold, clean)
 

@@ -1,0 +1,98 @@
+"""Peak memory of `sciddiff predict` by the size of the raster: it should be flat.
+
+    python benchmarks/memory.py [SIDE...] [--full] [--model MODEL]
+
+The input has four bands of SIDE x SIDE pixels, the model (random weights unless one is given) makes it twice finer.
+Only a square of 512 x 512 pixels is valid, unless --full: the rest passes through reading and writing but not through
+the network, whose memory does not know the size of the raster.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from rasterio.transform import from_origin
+from rasterio.windows import Window
+
+SIDES = (2048, 4096, 8192)
+VALID = 512
+BLOCK = 512
+BANDS = ("B2", "B3", "B4", "B5")
+MAKE_MODEL = """
+import sys
+from pathlib import Path
+from sciddiff.model import build, write
+from sciddiff.recipe import Data, find_recipe, load_recipe
+recipe = load_recipe(find_recipe("sr_landsat_x2"))
+recipe = recipe.model_copy(update={"bands": recipe.bands[:4], "data": Data()})
+write(build(recipe), Path(sys.argv[1]))
+"""
+
+
+def write_raster(path: Path, side: int, *, full: bool) -> None:
+    """A scene of smooth noise, block by block."""
+    rng = np.random.default_rng(0)
+    texture = (2000 + 300 * rng.standard_normal((len(BANDS), BLOCK, BLOCK))).clip(1, 9999).astype("uint16")
+    shape = {"driver": "GTiff", "dtype": "uint16", "count": len(BANDS), "height": side, "width": side, "nodata": 0}
+    tiles = {"tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "BIGTIFF": "IF_SAFER"}
+    with rasterio.open(path, "w", **shape, **tiles, crs="EPSG:32631", transform=from_origin(5e5, 5e6, 30, 30)) as file:
+        for row in range(0, side, BLOCK):
+            for col in range(0, side, BLOCK):
+                valid = full or max(row, col) < VALID
+                height, width = min(BLOCK, side - row), min(BLOCK, side - col)
+                part = texture[:, :height, :width] * np.uint16(valid)
+                file.write(part, window=Window(col, row, width, height))
+        file.descriptions = BANDS
+
+
+def peak_of(command: Sequence[str]) -> tuple[float, float]:
+    """Peak resident memory in bytes and seconds of a command."""
+    begin = time.perf_counter()
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    if status:
+        raise SystemExit(f"{' '.join(command)} ended with status {os.waitstatus_to_exitcode(status)}")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return usage.ru_maxrss * unit, time.perf_counter() - begin
+
+
+def main() -> None:
+    """Parse, measure, print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("sides", nargs="*", type=int, default=list(SIDES))
+    parser.add_argument("--full", action="store_true", help="every pixel valid: slow")
+    parser.add_argument("--model", help="in place of random weights")
+    given = parser.parse_args()
+    print(f"{'input':>16} {'output':>18} {'peak GB':>8} {'seconds':>8}")
+    with tempfile.TemporaryDirectory() as folder:
+        model = given.model or f"{folder}/model.safetensors"
+        if given.model is None:
+            subprocess.run([sys.executable, "-c", MAKE_MODEL, model], check=True)
+        for side in given.sides:
+            source, output = Path(folder, "in.tif"), Path(folder, "out.tif")
+            write_raster(source, side, full=given.full)
+            command = [
+                sys.executable,
+                "-m",
+                "sciddiff",
+                "predict",
+                model,
+                str(source),
+                "-o",
+                str(output),
+                "--overwrite",
+            ]
+            peak, seconds = peak_of([*command, "-q", "--device", "cpu"])
+            size = f"{side} x {side} x 4"
+            print(f"{size:>16} {2 * side:>6} x {2 * side} x 4 {peak / 1e9:8.2f} {seconds:8.0f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
