@@ -18,7 +18,7 @@ help:
 	@echo "make clean   remove .venv and caches"
 
 demo: $(VENV)/.installed
-	$(BIN)/sciddiff demo
+	$(BIN)/sciddiff demo --overwrite
 
 test: lint pytest
 

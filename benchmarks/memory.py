@@ -37,9 +37,10 @@ write(build(recipe), Path(sys.argv[1]))
 
 
 def write_raster(path: Path, side: int, *, full: bool) -> None:
-    """A scene of smooth noise, block by block."""
+    """A scene of squares, block by block."""
     rng = np.random.default_rng(0)
-    texture = (2000 + 300 * rng.standard_normal((len(BANDS), BLOCK, BLOCK))).clip(1, 9999).astype("uint16")
+    coarse = 2000 + 300 * rng.standard_normal((len(BANDS), BLOCK // 8, BLOCK // 8))
+    texture = coarse.repeat(8, 1).repeat(8, 2).clip(1, 9999).astype("uint16")
     shape = {"driver": "GTiff", "dtype": "uint16", "count": len(BANDS), "height": side, "width": side, "nodata": 0}
     tiles = {"tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "BIGTIFF": "IF_SAFER"}
     with rasterio.open(path, "w", **shape, **tiles, crs="EPSG:32631", transform=from_origin(5e5, 5e6, 30, 30)) as file:

@@ -40,7 +40,7 @@ class Scores:
     consistency
         RMSE of the degraded result against what was measured, in the unit of the image.
     octaves
-        Power above the truth's in dB, averaged over bands, the finest octave first.
+        Power above the truth's in dB, averaged over bands that are not flat, the finest octave first.
     octaves_worst
         The same for the band that is furthest off.
     """
@@ -283,7 +283,10 @@ def _scores(
     consistency: float,
 ) -> Scores:
     above = metrics.octave_difference(values, truth, valid=valid)
-    worst = above[np.abs(above).argmax(0), np.arange(above.shape[1])]
+    above = above[np.isfinite(above).all(1)]
+    if not len(above):
+        above = np.full((1, len(metrics.octaves(truth.shape))), np.nan)
+    worst = above[np.nan_to_num(np.abs(above)).argmax(0), np.arange(above.shape[1])]
     return Scores(
         psnr=metrics.psnr(values, truth, data_range=peak, valid=valid),
         psnr_bands=tuple(metrics.psnr_bands(values, truth, data_range=peak, valid=valid)),

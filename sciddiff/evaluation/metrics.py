@@ -75,10 +75,12 @@ def psnr(result: Array, truth: Array, *, data_range: float, valid: Mask | None =
 
     Parameters
     ----------
-    result, truth, valid
+    result, truth
         See `mse`.
     data_range
         The peak, in the unit of the images.
+    valid
+        See `mse`.
     """
     return decibels(rmse(result, truth, valid=valid) ** 2, data_range)
 
@@ -120,10 +122,12 @@ def ergas(result: Array, truth: Array, *, ratio: int, valid: Mask | None = None)
 
     Parameters
     ----------
-    result, truth, valid
+    result, truth
         See `mse`.
     ratio
         High-resolution pixels along a low one.
+    valid
+        See `mse`.
 
     References
     ----------
@@ -230,9 +234,24 @@ def octave_power(image: Array, *, valid: Mask | None = None) -> NDArray[np.float
 
 
 def octave_difference(result: Array, truth: Array, *, valid: Mask | None = None) -> NDArray[np.float64]:
-    """Power of the result above that of the truth, dB for each band and octave, (c, n), the finest first."""
+    """Power of the result above that of the truth in dB.
+
+    Parameters
+    ----------
+    result, truth, valid
+        See `mse`.
+
+    Returns
+    -------
+    ndarray
+        (c, n), the finest octave first; NaN where the truth has no power, such as in a band of one value.
+    """
     mask = _checked(result, truth, valid)
-    return octave_power(result, valid=mask) - octave_power(truth, valid=mask)
+    reference = octave_power(truth, valid=mask)
+    level = np.abs(np.where(mask, truth, 0)).max((1, 2)).astype(np.float64)
+    with np.errstate(divide="ignore"):
+        rounding = 20 * np.log10(np.finfo(np.float32).eps * level)
+    return octave_power(result, valid=mask) - np.where(reference > rounding[:, None], reference, np.nan)
 
 
 def _rings(image: Array, edges: NDArray[np.float64], valid: Mask | None) -> NDArray[np.float64]:

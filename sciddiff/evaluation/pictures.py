@@ -67,23 +67,34 @@ def shown(comparison: Comparison) -> list[str]:
 
 def details(comparison: Comparison, *, count: int = 2) -> list[tuple[int, int, int]]:
     """Squares (row, column, side) on whole low-resolution pixels, all valid, where the truth is richest in edges."""
-    r = comparison.ratio
-    height, width = comparison.truth.shape[1:]
-    side = min(DETAIL, height, width) // r * r
-    spread = np.nanstd(np.where(comparison.valid, comparison.truth, np.nan), (1, 2), keepdims=True)
-    truth = np.where(comparison.valid, comparison.truth, 0) / np.where(spread > 0, spread, 1)
+    truth = np.where(comparison.valid, comparison.truth, np.nan)
+    spread = np.nanstd(truth, (1, 2), keepdims=True)
+    truth = np.nan_to_num(truth) / np.where(spread > 0, spread, 1)
     edges = np.hypot(ndimage.sobel(truth, 1), ndimage.sobel(truth, 2)).sum(0)
     edges = np.minimum(edges, np.quantile(edges, 0.95))  # many edges rather than a few bright ones
-    known = ndimage.uniform_filter(comparison.valid.all(0).astype(float), side, mode="constant", origin=-(side // 2))
-    busy = ndimage.uniform_filter(edges, side, mode="constant", origin=-(side // 2))
-    busy = np.where(known > 1 - 0.5 / side**2, busy, -1.0)[: height - side + 1 : r, : width - side + 1 : r]
+    known: NDArray[np.bool_] = np.logical_and.reduce(comparison.valid)
+    for part in (1, 2, 4):
+        side = min(DETAIL // part, *truth.shape[1:]) // comparison.ratio * comparison.ratio
+        found = _busiest(edges, known, side, count=count, unit=comparison.ratio) if side else []
+        if found:
+            return found
+    return []
+
+
+def _busiest(
+    edges: NDArray[np.floating], valid: NDArray[np.bool_], side: int, *, count: int, unit: int
+) -> list[tuple[int, int, int]]:
+    height, width = edges.shape
+    sums = [
+        ndimage.uniform_filter(values.astype(np.float64), side, mode="constant", origin=-(side // 2))
+        for values in (valid, edges)
+    ]
+    busy = np.where(sums[0] > 1 - 0.5 / side**2, sums[1], -1.0)[: height - side + 1 : unit, : width - side + 1 : unit]
     found: list[tuple[int, int, int]] = []
-    for _ in range(count):
-        row, col = np.unravel_index(busy.argmax(), busy.shape)
-        if busy[row, col] < 0:
-            break
-        found.append((int(row) * r, int(col) * r, side))
-        near = 3 * side // (2 * r)
+    while len(found) < count and busy.max() >= 0:
+        row, col = (int(place) for place in np.unravel_index(busy.argmax(), busy.shape))
+        found.append((row * unit, col * unit, side))
+        near = 3 * side // (2 * unit)
         busy[max(0, row - near) : row + near, max(0, col - near) : col + near] = -1
     return found
 

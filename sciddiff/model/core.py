@@ -33,8 +33,9 @@ class Model:
         Forward model, base, condition, projection.
     network
         The velocity F; see `networks.unet`.
-    residual_scale
-        Standard deviation of (x - base) / s for each band, shape (c,).
+    residual_root
+        Symmetric square root of the covariance of (x - base) / s over the bands, (c, c): the engine's residual is
+        white, and noise becomes detail that the bands share as they do in the training scenes.
     record
         What was measured: `halo` (pixels -> error in spreads), `metrics`, `provenance`, `calibration`.
     """
@@ -42,13 +43,13 @@ class Model:
     recipe: Recipe
     task: Task
     network: UNet
-    residual_scale: Tensor
+    residual_root: Tensor
     record: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.residual_scale.device
+        return self.residual_root.device
 
     @property
     def radius(self) -> int:
@@ -169,4 +170,4 @@ def build(recipe: Recipe, *, device: str | torch.device = "cpu") -> Model:
         torch.manual_seed(recipe.seed)
         network = build_network(recipe, task)
     network = prepared(network.to(device))
-    return Model(recipe, task, network, torch.ones(len(task.bands), device=device))
+    return Model(recipe, task, network, torch.eye(len(task.bands), device=device))

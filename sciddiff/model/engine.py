@@ -25,8 +25,8 @@ class Restorer(Protocol):
         ...
 
     @property
-    def residual_scale(self) -> Tensor:
-        """Spread of the residual for each band, on the device of the weights."""
+    def residual_root(self) -> Tensor:
+        """Square root of the residual's covariance over the bands, on the device of the weights."""
         ...
 
     @property
@@ -38,6 +38,11 @@ class Restorer(Protocol):
     def radius(self) -> int:
         """Halo in target pixels beyond which nothing can change a pixel."""
         ...
+
+
+def mix_bands(matrix: Tensor, image: Tensor) -> Tensor:
+    """Multiply the bands of each pixel by a matrix: (c, c) times (b, c, h, w)."""
+    return torch.einsum("ij,bjhw->bihw", matrix, image)
 
 
 @torch.inference_mode()
@@ -77,7 +82,7 @@ def restore(
     """
     base = model.task.base(obs)
     condition = model.task.condition(obs, base)
-    scale = condition.scale * model.residual_scale.to(base).view(-1, 1, 1)
+    root = model.residual_root.to(base)
     encoded = model.network.encode(condition.maps.float(), obs.numbers)
 
     def velocity(state: Tensor, t: float) -> Tensor:
@@ -85,7 +90,7 @@ def restore(
         return model.network(state, angle, encoded)
 
     def finish(residual: Tensor) -> Tensor:
-        change = scale * residual.to(base)
+        change = condition.scale * mix_bands(root, residual.to(base))
         # -0.0 + 0.0 is 0.0: where nothing is added, not even that bit may change
         return model.task.project(torch.where(change == 0, base, base + change), obs)
 

@@ -18,7 +18,7 @@ from sciddiff.tasks import build_task
 FORMAT = "sciddiff-model/1"
 LARGEST_HEADER = 1 << 20
 LARGEST_WEIGHTS = 1 << 32
-SCALE = "residual_scale"
+ROOT = "residual_root"
 
 
 def write(model: Model, path: Path) -> None:
@@ -26,7 +26,7 @@ def write(model: Model, path: Path) -> None:
     from safetensors.torch import save
 
     weights = {f"network.{name}": value.half().cpu().contiguous() for name, value in model.network.state_dict().items()}
-    weights[SCALE] = model.residual_scale.float().cpu()
+    weights[ROOT] = model.residual_root.float().cpu()
     metadata = {
         "format": FORMAT,
         "name": model.recipe.name,
@@ -106,7 +106,7 @@ def read_header(path: str | Path) -> dict[str, Any]:
     """
     metadata = _metadata(Path(path))
     recipe = _recipe(Path(path), metadata)
-    parameters = sum(torch.Size(shape).numel() for name, shape in metadata["shapes"].items() if name != SCALE)
+    parameters = sum(torch.Size(shape).numel() for name, shape in metadata["shapes"].items() if name != ROOT)
     return {
         "format": metadata["format"],
         "name": metadata["name"],
@@ -150,7 +150,7 @@ def load(name_or_path: str | Path, *, device: str | torch.device = "cpu") -> Mod
     with torch.device("meta"):
         network = build_network(recipe, task)
     expected = {f"network.{name}": tuple(value.shape) for name, value in network.state_dict().items()}
-    expected[SCALE] = (len(task.bands),)
+    expected[ROOT] = (len(task.bands), len(task.bands))
     if metadata["shapes"] != expected:
         wrong = sorted(set(expected.items()) ^ set(metadata["shapes"].items()))
         raise ModelFileError(f"{path}: tensors do not match the recipe, first at {wrong[0][0]}")
@@ -158,7 +158,7 @@ def load(name_or_path: str | Path, *, device: str | torch.device = "cpu") -> Mod
         weights: dict[str, Tensor] = load_file(path, device=str(device))
     except SafetensorError as error:
         raise ModelFileError(f"{path} is corrupt: {error}") from error
-    scale = weights.pop(SCALE).float()
+    root = weights.pop(ROOT).float()
     network = network.to_empty(device=device)
     network.load_state_dict({name.removeprefix("network."): value.float() for name, value in weights.items()})
-    return Model(recipe, task, prepared(network), scale, metadata["record"])
+    return Model(recipe, task, prepared(network), root, metadata["record"])

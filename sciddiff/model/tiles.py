@@ -175,7 +175,7 @@ def _observed(model: Restorer, fitted: Fitted, layout: Layout, windows: Sequence
         full = np.zeros((len(model.task.bands), *values.shape[1:]), values.dtype)
         full[list(fitted.positions)] = values
         parts.append(torch.from_numpy(full))
-    return torch.stack(parts).to(model.residual_scale.device)
+    return torch.stack(parts).to(model.residual_root.device)
 
 
 def _compute(

@@ -6,13 +6,14 @@ from torch.nn import functional as F
 
 from sciddiff.tasks.base import Condition
 
-NEAR = 17
-"""Side of the window of the local mean and scale, in target pixels."""
+DETAIL, NEAR, SPREAD = 9, 17, 25
+"""Sides of windows in target pixels: of the mean that detail stands out from, of the local mean that the network sees
+the image less, of the scale."""
 CELL = 4
 """Side of the cells over which the wide statistics are pooled first; windows must be aligned to it."""
-FLOOR = 0.02
+FLOOR = 0.05
 """Least local scale, as a share of the wide one: where there is only noise, noise is not blown up."""
-RADIUS = NEAR // 2 + 2 * (NEAR // 2 + 2) * CELL
+RADIUS = DETAIL // 2 + 2 * (NEAR // 2 + 2) * CELL
 """How far `contrast_free` looks, in target pixels."""
 
 
@@ -40,14 +41,19 @@ def contrast_free(image: Tensor) -> Condition:
     Returns
     -------
     Condition
-        `scale`: local standard deviation over 17 x 17 pixels, floored; `maps`: the image less its local mean over
-        the scale, then the logarithm of the scale over that of a four times wider window, (b, 2 c, h, w).
+        `scale`: local root mean square of the detail (the image less its mean over 9 x 9) over 25 x 25 pixels,
+        floored; `maps`: the image less its mean over 17 x 17 over the scale, then the logarithm of the scale over
+        that of a wider window, (b, 2 c, h, w).
+
+    Notes
+    -----
+    Detail, not the image's whole spread, because an edge between two fields is contrast that the base keeps: measured
+    in the spread of detail the residual's own spread varies half as much from place to place.
     """
     image = image - wide_mean(image)  # first: the squares of raw digital numbers would lose the contrast
-    mean = box_mean(image, NEAR)
-    near = (box_mean(image**2, NEAR) - mean**2).clamp_min(0)
+    detail = (image - box_mean(image, DETAIL)) ** 2
     tiny = torch.finfo(image.dtype).tiny ** 0.5
-    wide = wide_mean(image**2).sqrt().clamp_min(tiny)
-    scale = torch.sqrt(near + (FLOOR * wide) ** 2).clamp_min(tiny)
+    wide = wide_mean(detail).sqrt().clamp_min(tiny)
+    scale = torch.sqrt(box_mean(detail, SPREAD) + (FLOOR * wide) ** 2).clamp_min(tiny)
     relative = torch.log(scale / wide).clamp(-4, 4)
-    return Condition(scale=scale, maps=torch.cat([(image - mean) / scale, relative], 1))
+    return Condition(scale=scale, maps=torch.cat([(image - box_mean(image, NEAR)) / scale, relative], 1))

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from sciddiff import diffusion
-from sciddiff.errors import InterruptedRun, OptionError, OutputError
-from sciddiff.model import Model, build, write
+from sciddiff.errors import InputError, InterruptedRun, OptionError, OutputError
+from sciddiff.model import Model, build, mix_bands, write
 from sciddiff.recipe import to_yaml
 from sciddiff.recipe.schema import Recipe
 from sciddiff.training.checkpoint import read_checkpoint, write_checkpoint
@@ -28,7 +28,9 @@ from sciddiff.training.validation import score, validation_set
 COOLDOWN = 0.4
 """Share of the steps over which the learning rate falls to zero at the end."""
 CALIBRATION_BATCHES = 32
-"""Batches from which the residual's spread is measured before the first step."""
+"""Batches from which the residual's covariance is measured before the first step."""
+SMALLEST = 1e-3
+"""Least eigenvalue of that covariance, as a share of the largest."""
 
 Progress = Callable[[int, int, dict[str, float]], None]
 
@@ -84,7 +86,7 @@ class State:
             "step": self.step,
             "seconds": self.seconds,
             "network": self.model.network.state_dict(),
-            "residual_scale": self.model.residual_scale,
+            "residual_root": self.model.residual_root,
             "weight": self.weight.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "average": self.average.weights,
@@ -94,7 +96,7 @@ class State:
         """Continue from what `to_dict` gave."""
         self.step, self.seconds = saved["step"], saved["seconds"]
         self.model.network.load_state_dict(saved["network"])
-        self.model = replace(self.model, residual_scale=saved["residual_scale"])
+        self.model = replace(self.model, residual_root=saved["residual_root"])
         self.weight.load_state_dict(saved["weight"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.average.weights = saved["average"]
@@ -112,18 +114,30 @@ def start(recipe: Recipe, device: str) -> State:
     return State(model, weight, optimiser, Average(model.network, recipe.training.ema))
 
 
-def residual_spread(model: Model, batches: Prefetched) -> Tensor:
-    """Standard deviation of (x - base) / s for each band, over the first batches."""
-    square, count = torch.zeros_like(model.residual_scale), torch.zeros_like(model.residual_scale)
+def covariance_root(model: Model, batches: Prefetched) -> Tensor:
+    """Symmetric square root of the covariance of (x - base) / s over the bands, from windows that have them all."""
+    bands = len(model.task.bands)
+    covariance, windows = torch.zeros(bands, bands, dtype=torch.float64), 0
     for step in range(CALIBRATION_BATCHES):
-        residual, _, present = _residual(model, batches, step=step, scale=torch.ones_like(square))
-        square += (residual.square().mean((2, 3)) * present).sum(0)
-        count += present.sum(0)
-    return (square / count.clamp_min(1)).sqrt().clamp_min(1e-6)
+        residual, _, weight = _residual(model, batches, step=step)
+        whole = residual.abs().amax((2, 3)).gt(0).all(1)
+        weighted = residual[whole] * weight[whole] * bands
+        covariance += torch.einsum("bihw,bjhw->ij", weighted, residual[whole]).double().cpu()
+        windows += int(whole.sum())
+    values, vectors = torch.linalg.eigh(covariance / max(windows, 1))
+    if not values[-1] > 0:
+        raise InputError(f"none of the first {CALIBRATION_BATCHES} batches holds a window with all bands and contrast")
+    values = values.clamp_min(SMALLEST * float(values[-1]))
+    return ((vectors * values.sqrt()) @ vectors.T).to(model.residual_root)
 
 
-def _residual(model: Model, batches: Prefetched, *, step: int, scale: Tensor) -> tuple[Tensor, Any, Tensor]:
-    """Residual, encoded condition and the bands present in each window of a step's batch."""
+def _residual(model: Model, batches: Prefetched, *, step: int) -> tuple[Tensor, Any, Tensor]:
+    """Residual (x - base) / s, what the network is told, and the weight of each pixel, in a step's batch.
+
+    The weight is the local scale over its mean, the same for all bands: errors count in proportion to the contrast
+    around them, half-way from the unit weight of the normalised residual to that of plain squared errors. The weights
+    of a window sum to one over pixels and bands.
+    """
     recipe, device = model.recipe, model.device
     clean = torch.from_numpy(batches.batch(step).copy()).to(device)
     source = generator(recipe, step, device)
@@ -131,15 +145,17 @@ def _residual(model: Model, batches: Prefetched, *, step: int, scale: Tensor) ->
         obs = model.task.simulate(clean, source, instrument_dropout=recipe.diffusion.instrument_dropout)
         base = model.task.base(obs)
         condition = model.task.condition(obs, base)
-        residual = (clean - base) / (condition.scale * scale.view(-1, 1, 1))
-    present = (clean.abs().amax((2, 3)) > 0).float()
-    return residual, (condition.maps, obs.numbers, source), present
+        residual = (clean - base) / condition.scale
+        weight = (condition.scale / condition.scale.mean((2, 3), keepdim=True)).mean(1, keepdim=True)
+        weight = weight / weight.sum((2, 3), keepdim=True) / clean.shape[1]
+    return residual, (condition.maps, obs.numbers, source), weight
 
 
 def losses(state: State, batches: Prefetched) -> tuple[Tensor, Tensor]:
     """Angles and mean squared errors of the velocity, one each for a window of the step's batch."""
     model, recipe = state.model, state.model.recipe
-    residual, (maps, numbers, source), present = _residual(model, batches, step=state.step, scale=model.residual_scale)
+    residual, (maps, numbers, source), weight = _residual(model, batches, step=state.step)
+    residual = mix_bands(torch.linalg.inv(model.residual_root), residual)
     batch = len(residual)
     regressors = round(recipe.diffusion.regression_share * batch)
     offset = torch.rand(1, generator=source, device=model.device)
@@ -151,8 +167,7 @@ def losses(state: State, batches: Prefetched) -> tuple[Tensor, Tensor]:
     encoded = model.network.encode(maps.contiguous(memory_format=torch.channels_last), numbers)
     velocity = model.network(diffusion.state(residual, noise, t), t, encoded)
     target = diffusion.velocity_target(residual, noise, t)
-    weights = present / present.sum(1, keepdim=True)
-    return t, ((velocity - target).square().mean((2, 3)) * weights).sum(1)
+    return t, ((velocity - target).square() * weight).sum((1, 2, 3))
 
 
 def step_once(state: State, batches: Prefetched) -> tuple[Tensor, Tensor]:
@@ -237,7 +252,7 @@ def train(
     deadline = float("inf") if max_seconds is None else time.monotonic() + max_seconds
     with Prefetched(scenes, recipe) as batches, stop_signals() as stopped:
         if saved is None:
-            state.model = replace(state.model, residual_scale=residual_spread(state.model, batches))
+            state.model = replace(state.model, residual_root=covariance_root(state.model, batches))
         while state.step < recipe.training.steps:
             curves.add(*step_once(state, batches))
             state.seconds = time.monotonic() - begun

@@ -83,6 +83,19 @@ def test_predict_writes_the_finer_grid_and_says_where(call: Call, folder: Path, 
         assert fine.transform.almost_equals(from_origin(5e5, 4e6, 5, 5))
 
 
+def test_a_measured_instrument_is_used_and_kept(call: Call, folder: Path, model: Path, tmp_path: Path):
+    arguments = ("predict", model, folder / "scene.tif", "-q", "--device", "cpu")
+    assert call(*arguments, "-o", tmp_path / "nominal.tif").exit_code == 0
+    assert call(*arguments, "-o", tmp_path / "measured.tif", "--instrument", "mtf=0.2,0.25").exit_code == 0
+    with rasterio.open(tmp_path / "nominal.tif") as nominal, rasterio.open(tmp_path / "measured.tif") as measured:
+        assert (nominal.read() != measured.read()).any()
+        assert json.loads(measured.tags(ns="SCIDDIFF")["INSTRUMENT"]) == {"mtf": [0.2, 0.25]}
+    for wrong in ("psf=1", "mtf=2", "mtf=0.2,0.2,0.2"):
+        refused = call(*arguments, "-o", tmp_path / "never.tif", "--instrument", wrong)
+        assert refused.exit_code == 2, wrong
+    assert not list(tmp_path.glob("never*"))
+
+
 def test_a_dry_run_writes_nothing(call: Call, folder: Path, model: Path, tmp_path: Path):
     output = tmp_path / "fine.tif"
     result = call("predict", model, folder / "scene.tif", "-o", output, "--dry-run", "--json", "--device", "cpu")

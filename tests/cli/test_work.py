@@ -84,7 +84,14 @@ def test_a_dry_run_prints_the_plan_and_predicts_nothing(call: Call, predict_file
     result = call("predict", "m", "a.tif", "-o", "out.tif", "--dry-run", "--json", "--tile", "64")
     assert json.loads(result.stdout) == {"windows": 9, "halo": 64}
     assert predict_file.plan is not None
-    assert predict_file.plan.kwargs == {"steps": None, "samples": 1, "seed": 0, "tile": 64, "batch": 1}
+    assert predict_file.plan.kwargs == {
+        "steps": None,
+        "samples": 1,
+        "seed": 0,
+        "tile": 64,
+        "batch": 1,
+        "instrument": {},
+    }
     assert predict_file.args == ()
 
 

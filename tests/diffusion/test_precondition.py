@@ -39,7 +39,7 @@ def test_angles_turn_each_item_of_the_batch_by_its_own():
     torch.testing.assert_close(x, torch.stack([residual[0], noise[1]]))
 
 
-def test_state_is_the_noisy_residual_scaled_to_unit_variance():
+def test_state_is_the_noisy_residual_rootd_to_unit_variance():
     residual, noise = pair(1, 1, 8, 8)
     t = 1.1
     torch.testing.assert_close(state(residual, noise, t), math.cos(t) * (residual + math.tan(t) * noise))

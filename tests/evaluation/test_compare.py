@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from PIL import Image
 from sciddiff import io
 from sciddiff.errors import InputError, OutputError
 from sciddiff.evaluation import Comparison, compare, degrade_image, judge, pictures, tables, write_report
-from sciddiff.evaluation.compare import MEAN, REGRESSOR, SAMPLE
+from sciddiff.evaluation.compare import MEAN, REGRESSOR, SAMPLE, peak_of
 from sciddiff.model import Model, build
 from sciddiff.recipe import Network, Recipe, SuperResolution
 
@@ -112,15 +111,13 @@ def test_low_pixels_are_valid_where_their_whole_block_is_and_lie_on_it(model: Mo
 def test_the_peak_follows_what_the_values_are(
     dtype: str, units: str | None, top: float, expected: float, tmp_path: Path
 ):
-    from sciddiff.evaluation.compare import peak_of
 
     values = np.linspace(0, top, 10000).reshape(1, 100, 100)
     image = io.from_array(
         values.astype(dtype), grid=GeoBox((100, 100), Affine.identity(), None), bands=["a"], units=units
     )
     if dtype != "float32":
-        profile = replace(io.plain_profile(["a"], dtype=dtype))
-        image.encoding["raster"] = profile
+        image.encoding["raster"] = io.plain_profile(["a"], dtype=dtype)
     assert peak_of(image, values) == expected
 
 

@@ -9,7 +9,7 @@ from tests.laws.test_local import random_model, scene
 
 def small_residual(model: Model) -> Model:
     """The random network's residual made as small against the signal as a trained one's."""
-    model.residual_scale.mul_(0.1)
+    model.residual_root.mul_(0.1)
     return model
 
 

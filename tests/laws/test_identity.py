@@ -52,7 +52,7 @@ def identity_model(path: Path) -> Model:
     recipe = Recipe.model_validate({"version": 1, "name": "identity", "task": task, "bands": bands, "network": NETWORK})
     model = build(recipe)
     blank = build_blank(len(bands))
-    return dataclasses.replace(model, task=Identity(tuple(bands)), network=blank, residual_scale=torch.ones(len(bands)))
+    return dataclasses.replace(model, task=Identity(tuple(bands)), network=blank, residual_root=torch.eye(len(bands)))
 
 
 def build_blank(channels: int) -> torch.nn.Module:

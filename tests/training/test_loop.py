@@ -79,7 +79,7 @@ def test_a_run_writes_its_curves_and_model(recipe: Recipe, tmp_path: Path) -> No
     model = load(path)
     assert model.record["provenance"]["trained_on"] == ["full.tif", "red.tif"]
     assert set(model.record["metrics"]["validation"]) >= {"mean", "bicubic", "back_projection"}
-    assert model.residual_scale.gt(0).all()
+    assert model.residual_root.diagonal().gt(0).all()
 
 
 def test_it_learns(recipe: Recipe, tmp_path: Path) -> None:
