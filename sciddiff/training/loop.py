@@ -23,6 +23,7 @@ from sciddiff.training.curves import Curves
 from sciddiff.training.ema import Average
 from sciddiff.training.halo import halo_table
 from sciddiff.training.patches import Prefetched, open_scenes
+from sciddiff.training.report import write_report
 from sciddiff.training.validation import score, validation_set
 
 COOLDOWN = 0.4
@@ -215,7 +216,7 @@ def train(
     recipe
         What to train, on what.
     output
-        Folder of `checkpoint.pt`, `curves.jsonl` and, at the end, `model.safetensors`.
+        Folder of `checkpoint.pt`, `curves.jsonl` and, at the end, `report.html` and `model.safetensors`.
     max_seconds
         Stop after this time with a checkpoint.
     device
@@ -295,6 +296,7 @@ def _finish(state: State, folder: Path, scenes: list[str], valid: list[Any]) -> 
             "device": str(state.model.device),
         },
     }
+    write_report(folder / "curves.jsonl", folder / "report.html", title=f"Training of {state.model.recipe.name}")
     path = folder / "model.safetensors"
     write(replace(state.model, record=record), path)
     return path

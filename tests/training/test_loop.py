@@ -76,6 +76,9 @@ def test_a_run_writes_its_curves_and_model(recipe: Recipe, tmp_path: Path) -> No
     lines = [json.loads(line) for line in (tmp_path / "run" / "curves.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 4, 6]
     assert {"mean", "valid mean", "valid bicubic", "learning_rate"} <= set(lines[-1])
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert page.count("<svg") == page.count("</svg>") == 2
+    assert all(name in page for name in ("mean: ", "bicubic: ", "back projection: ", "sigma&lt;="))
     model = load(path)
     assert model.record["provenance"]["trained_on"] == ["full.tif", "red.tif"]
     assert set(model.record["metrics"]["validation"]) >= {"mean", "bicubic", "back_projection"}
