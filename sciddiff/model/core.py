@@ -37,7 +37,8 @@ class Model:
         Symmetric square root of the covariance of (x - base) / s over the bands, (c, c): the engine's residual is
         white, and noise becomes detail that the bands share as they do in the training scenes.
     record
-        What was measured: `halo` (pixels -> error in spreads), `metrics`, `provenance`, `calibration`.
+        What was measured: `halo` (pixels -> error in spreads), `calibration` (by how much a sample's departure from
+        the mean is scaled, so that the spread equals the error on held-out places), `metrics`, `provenance`.
     """
 
     recipe: Recipe

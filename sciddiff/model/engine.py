@@ -82,7 +82,7 @@ def restore(
     """
     base = model.task.base(obs)
     condition = model.task.condition(obs, base)
-    root = model.residual_root.to(base)
+    root, spread = model.residual_root.to(base), float(model.record.get("calibration", 1.0))
     encoded = model.network.encode(condition.maps.float(), obs.numbers)
 
     def velocity(state: Tensor, t: float) -> Tensor:
@@ -109,4 +109,5 @@ def restore(
             )
             for origin in origins
         ]
-        yield finish(SAMPLERS[method](velocity, torch.stack(noise), steps, mean=mean))
+        drawn = SAMPLERS[method](velocity, torch.stack(noise), steps, mean=mean)
+        yield finish(mean + spread * (drawn - mean))

@@ -193,7 +193,7 @@ def _compute(
         seed=request.seed,
         method=request.method,
     )
-    results = _summary(stream, calibration=float(model.record.get("calibration", 1.0)))
+    results = _summary(stream)
     return [
         {name: _core(value[n], layout, window)[list(fitted.positions)] for name, value in results.items()}
         for n, window in enumerate(windows)
@@ -207,7 +207,7 @@ def _core(value: Tensor, layout: Layout, window: Window) -> NDArray[np.floating]
     return core
 
 
-def _summary(stream: Iterator[Tensor], *, calibration: float) -> dict[str, Tensor]:
+def _summary(stream: Iterator[Tensor]) -> dict[str, Tensor]:
     """Mean, first sample, spread and 90 % interval, the samples taken one by one (Welford 1962)."""
     mean = next(stream)
     results = {"mean": mean}
@@ -219,6 +219,6 @@ def _summary(stream: Iterator[Tensor], *, calibration: float) -> dict[str, Tenso
         average += change / count
         square += change * (sample - average)
     if count > 1:
-        std = torch.sqrt(square / (count - 1)) * calibration
+        std = torch.sqrt(square / (count - 1))
         results |= {"std": std, "lower": mean - INTERVAL * std, "upper": mean + INTERVAL * std}
     return results

@@ -24,7 +24,7 @@ from sciddiff.training.ema import Average
 from sciddiff.training.halo import halo_table
 from sciddiff.training.patches import Prefetched, open_scenes
 from sciddiff.training.report import write_report
-from sciddiff.training.validation import score, validation_set
+from sciddiff.training.validation import calibration, score, validation_set
 
 COOLDOWN = 0.4
 """Share of the steps over which the learning rate falls to zero at the end."""
@@ -288,6 +288,7 @@ def _finish(state: State, folder: Path, scenes: list[str], valid: list[Any]) -> 
     network.load_state_dict({name: value.half().to(value) for name, value in state.average.weights.items()})
     record = {
         "halo": halo_table(state.model),
+        "calibration": round(calibration(state.model, valid), 4) if valid else 1.0,
         "metrics": {"validation": score(state.model, valid)} if valid else {},
         "provenance": {
             "trained_on": sorted({Path(name).name for name in scenes}),

@@ -39,6 +39,23 @@ def _psnr(estimate: Tensor, clean: Tensor) -> float:
 
 
 @torch.inference_mode()
+def calibration(model: Model, windows: list[Tensor]) -> float:
+    """Ratio of the mean's error to the spread of samples (3 steps) on the held-out windows, over all bands and pixels.
+
+    An untrained or young network is too sure or not sure enough; scaling what samples add to the mean by this number
+    makes their spread equal the error where it was measured.
+    """
+    logs = []
+    for number, clean in enumerate(windows):
+        obs = model.task.simulate(clean, None)
+        mean, sample = restore(model, obs, origins=[(0, 0)], steps=3, seed=number)
+        present = clean.abs().amax((0, 2, 3)) > 0
+        error, departure = ((each - mean)[:, present].square().mean() for each in (clean, sample))
+        logs.append(0.5 * float(torch.log(error / departure)))
+    return math.exp(sum(logs) / len(logs))
+
+
+@torch.inference_mode()
 def score(model: Model, windows: list[Tensor]) -> dict[str, float]:
     """Mean PSNR over the held-out windows, nominal instrument: of the posterior mean and of its opponents."""
     totals: dict[str, float] = {}

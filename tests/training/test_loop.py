@@ -19,6 +19,7 @@ from sciddiff.recipe.schema import Recipe
 from sciddiff.training import train
 from sciddiff.training.loop import learning_rate
 from sciddiff.training.patches import draw_batch, open_scenes
+from sciddiff.training.validation import calibration, validation_set
 
 RECIPE = """
 version: 1
@@ -155,3 +156,11 @@ def test_the_learning_rate_rises_holds_and_falls(recipe: Recipe) -> None:
     assert rates[10:60] == [1.0] * 50
     assert rates[80] == pytest.approx(0.5)
     assert 0 < rates[99] < 0.03
+
+
+def test_the_spread_of_samples_is_calibrated(recipe: Recipe, tmp_path: Path) -> None:
+    path = train(recipe, tmp_path / "run")
+    model = load(path)
+    windows = validation_set(recipe, model)
+    assert model.record["calibration"] != 1.0
+    assert calibration(model, windows) == pytest.approx(1.0, abs=0.01)
