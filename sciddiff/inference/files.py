@@ -2,19 +2,39 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from sciddiff import __version__
-from sciddiff.errors import OptionError, OutputExistsError
+from sciddiff.errors import InterruptedRun, OptionError, OutputExistsError
 from sciddiff.inference.assemble import UNCERTAINTY, Product, assemble
 from sciddiff.inference.plan import Plan, plan_image
 from sciddiff.model import Model
 from sciddiff.model.tiles import Request, predict_tiles
 from sciddiff.recipe import to_yaml
 from sciddiff.tasks import Instrument
+
+
+@contextmanager
+def leaving_nothing() -> Iterator[None]:
+    """Let SIGTERM and SIGUSR1 raise, so that temporary files go on the way out; only the main thread can."""
+    names = (signal.SIGTERM, signal.SIGUSR1)
+
+    def stop(number: int, _frame: object) -> None:
+        raise InterruptedRun(f"stopped by {signal.Signals(number).name}; nothing was written: give the command again")
+
+    in_main = threading.current_thread() is threading.main_thread()
+    former = {name: signal.signal(name, stop) for name in names if in_main}
+    try:
+        yield
+    finally:
+        for name, handler in former.items():
+            signal.signal(name, handler)
 
 
 def plan_file(
@@ -96,6 +116,8 @@ def predict_file(
         Where the raster does not fit the model.
     OutputExistsError
         Where an output is there and `overwrite` is not set.
+    InterruptedRun
+        After SIGTERM or SIGUSR1; nothing is left behind.
     """
     request = model.request(steps=steps, samples=samples, seed=seed, instrument=instrument)
     products = _products(output, uncertainty, request=request)
@@ -106,15 +128,16 @@ def predict_file(
             raise OptionError(f"{product.path} is the input itself; choose another output")
     plan = plan_image(model, source, request=request, tile=tile, batch=batch)
     tiles = predict_tiles(model, plan.fitted, plan.layout, plan.request, windows=plan.layout.windows, batch=batch)
-    assemble(
-        plan,
-        tiles,
-        products,
-        overwrite=overwrite,
-        creation_options=creation_options or {},
-        provenance=provenance(model, plan, command),
-        progress=progress,
-    )
+    with leaving_nothing():
+        assemble(
+            plan,
+            tiles,
+            products,
+            overwrite=overwrite,
+            creation_options=creation_options or {},
+            provenance=provenance(model, plan, command),
+            progress=progress,
+        )
     written = {"output": str(output)} | ({"uncertainty": str(uncertainty)} if uncertainty else {})
     return written | {"plan": plan.to_dict()}
 

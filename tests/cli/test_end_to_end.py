@@ -1,6 +1,8 @@
 """Train, look, simulate, predict on small rasters, as a user types it; then everything that can be wrong with them."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -94,6 +96,22 @@ def test_a_measured_instrument_is_used_and_kept(call: Call, folder: Path, model:
         refused = call(*arguments, "-o", tmp_path / "never.tif", "--instrument", wrong)
         assert refused.exit_code == 2, wrong
     assert not list(tmp_path.glob("never*"))
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
+def test_a_signal_stops_and_leaves_nothing(folder: Path, model: Path, tmp_path: Path, name: str):
+    """A child predicts, the signal arrives at its first tile, and the folder is as it was."""
+    code = f"""
+import os, signal, sys
+from sciddiff.cli import cli
+from sciddiff.model import tiles
+compute = tiles._compute
+tiles._compute = lambda *given, **named: (os.kill(os.getpid(), signal.{name}), compute(*given, **named))[1]
+cli(["predict", {str(model)!r}, {str(folder / "scene.tif")!r}, "-o", {str(tmp_path / "out.tif")!r}, "-q"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == (130 if name == "SIGINT" else 75), done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_dry_run_writes_nothing(call: Call, folder: Path, model: Path, tmp_path: Path):
