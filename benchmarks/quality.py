@@ -1,6 +1,6 @@
 """Every method on clean scenes degraded by the model's own instrument: PSNR, gains, spectra, consistency.
 
-    python benchmarks/quality.py [MODEL [SCENE...]] [--regressor MODEL2] [--steps 3] [--json PATH]
+    python benchmarks/quality.py [MODEL [SCENE...]] [--regressor MODEL2] [--steps 3] [--json PATH] [--record MODEL3]
 
 A scene is PATH, or PATH@1,2,3,4 to name which bands, in the order of the model's, stand for them; PATH#ROW,COL,H,W
 takes a window. Without arguments: the shipped models on the sample.
@@ -10,6 +10,7 @@ import argparse
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from rich.table import Table
 from sciddiff import io
 from sciddiff.evaluation import Comparison, compare
 from sciddiff.evaluation.tables import headers, method_name, octave_name, rows
-from sciddiff.model import Model, load
+from sciddiff.model import Model, load, write
 from sciddiff.recipe import sample_path, shipped_models
 
 
@@ -71,6 +72,16 @@ def markdown(comparisons: dict[str, Comparison]) -> str:
     return "\n".join(lines)
 
 
+def record(model: Model, comparisons: dict[str, Comparison], path: Path) -> None:
+    """Write the model with its PSNR on these scenes among its metrics."""
+    test = {
+        title: {name: round(scores.psnr, 2) for name, scores in comparison.scores.items()}
+        for title, comparison in comparisons.items()
+    }
+    metrics = {**model.record.get("metrics", {}), "test": test}
+    write(replace(model, record={**model.record, "metrics": metrics}), path)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, compare, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -82,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--border", type=int, default=0, help="target pixels left out along the edges")
     parser.add_argument("--peak", type=float, help="of the PSNR; default: 1 for reflectance, 255 for bytes, the range")
     parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--record", type=Path, help="write the model here, with its PSNR on these scenes")
     given = parser.parse_args(arguments)
     console = Console(width=160, highlight=False)
     models = [given.model] if given.model else list(shipped_models())
@@ -103,6 +115,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             )
             show(console, f"{model.recipe.name} on {title}", comparisons[title])
         print(markdown(comparisons), end="\n\n")
+        if given.record is not None:
+            record(model, comparisons, given.record)
         results[model.recipe.name] = {title: found.to_dict() for title, found in comparisons.items()}
     if given.json is not None:
         given.json.write_text(json.dumps(results, indent=2))
