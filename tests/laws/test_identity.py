@@ -14,7 +14,7 @@ from sciddiff.errors import InputError
 from sciddiff.inference import predict_file
 from sciddiff.model import Model, build
 from sciddiff.recipe import Recipe
-from sciddiff.tasks import Condition, Input, Observation
+from sciddiff.tasks import Condition, Input, Instrument, Observation
 from tests.zoo import compare_rasters, make_zoo
 
 NETWORK = {"widths": [8], "encoder_blocks": [0], "denoiser_blocks": [0], "stem": 2, "embedding": 4}
@@ -33,7 +33,7 @@ class Identity:
         self.inputs = (Input("image", bands, 1),)
         self.maps = len(bands)
 
-    def observe(self, inputs: dict[str, Tensor]) -> Observation:
+    def observe(self, inputs: dict[str, Tensor], instrument: Instrument | None = None) -> Observation:
         return Observation(inputs, {}, torch.zeros(len(inputs["image"]), 1))
 
     def base(self, obs: Observation) -> Tensor:
