@@ -37,12 +37,20 @@ def write(model: Model, path: Path) -> None:
     partial = path.with_suffix(".partial")
     try:
         with open(partial, "wb") as file:
-            file.write(save(weights, metadata))
+            file.write(_ordered(save(weights, metadata)))
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _ordered(content: bytes) -> bytes:
+    """The same file with its header's keys in order: the library's is not, and equal models should be equal files."""
+    size = struct.unpack("<Q", content[:8])[0]
+    text = json.dumps(json.loads(content[8 : 8 + size]), sort_keys=True, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + content[8 + size :]
 
 
 def _read_json_header(path: Path) -> dict[str, Any]:
