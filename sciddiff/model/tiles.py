@@ -94,18 +94,23 @@ def global_mean(image: xr.DataArray) -> tuple[float, ...]:
     """
     height, width = image.shape[1:]
     windows = lattice((height, width), LOOK)
-    some = windows[:: max(1, len(windows) // LOOKS)]
+    total, count = _sums(image, windows[:: max(1, len(windows) // LOOKS)])
+    if not count.any():
+        total, count = _sums(image, windows)
+    if not count.any():
+        raise InputError("all pixels are invalid: nothing to predict")
+    return tuple(float(mean) for mean in total / np.maximum(count, 1))
+
+
+def _sums(image: xr.DataArray, windows: Sequence[Window]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sum and number of each band's valid pixels."""
     total, count = np.zeros(len(image)), np.zeros(len(image))
-    for window in [*some, *windows]:
-        if count.any() and window is windows[0] and len(some) <= len(windows):
-            break
+    for window in windows:
         rows, cols = slice(window.row, window.row + window.height), slice(window.col, window.col + window.width)
         values, valid = io.read_window(image, rows, cols)
         total += np.where(valid, values, 0).sum((1, 2), dtype=np.float64)
         count += valid.sum((1, 2))
-    if not count.any():
-        raise InputError("all pixels are invalid: nothing to predict")
-    return tuple(float(mean) for mean in total / np.maximum(count, 1))
+    return total, count
 
 
 def lay_out(model: Restorer, fitted: Fitted, *, tile: int | None, tolerance: float | None = TOLERANCE) -> Layout:

@@ -23,11 +23,10 @@ class SuperResolution:
 
     categorical = False
 
-    def __init__(self, settings: Settings, bands: Sequence[str], *, optional_bands: Sequence[str] = ()):
+    def __init__(self, settings: Settings, bands: Sequence[str]):
         self.settings = settings
         self.ratio = settings.ratio
         self.bands = tuple(bands)
-        self.optional = torch.tensor([band in optional_bands for band in bands])
         self.inputs: tuple[Input, ...] = (Input("image", self.bands, self.ratio),)
         self.nominal = torch.tensor(sensor.nominal_mtf(settings.sensor, bands, settings.mtf))
         self.stride = math.lcm(self.ratio, local.CELL)
