@@ -12,7 +12,7 @@ from sciddiff import __version__
 from sciddiff.cli.options import configure_logging, is_verbose, verbosity_options
 from sciddiff.errors import SciddiffError
 
-COMMANDS = ("demo", "predict", "train", "simulate", "info", "recipe", "models")
+COMMANDS = ("demo", "predict", "assemble", "train", "simulate", "info", "recipe", "models")
 """In the order of the help. The command `x` is the object `x` of the module `sciddiff.cli.x`."""
 
 ARGUMENTS = "sciddiff.arguments"

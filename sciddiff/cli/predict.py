@@ -1,6 +1,8 @@
 """`sciddiff predict`: a raster of any size through a model."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,7 +21,13 @@ from sciddiff.cli.output import Progress, show
 @click.command()
 @click.argument("model")
 @click.argument("source", metavar="INPUT")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The GeoTIFF to write.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="What to write: .tif, .ome.tif, .zarr or .ome.zarr.",
+)
 @click.option(
     "--steps",
     type=click.IntRange(min=1),
@@ -31,6 +39,15 @@ from sciddiff.cli.output import Progress, show
 @click.option("--uncertainty", type=click.Path(path_type=Path), metavar="PATH", help="Write the samples' spread here.")
 @click.option("--tile", type=click.IntRange(min=1), metavar="N", help="Side of a tile; changes memory, not the result.")
 @click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Tiles at once.")
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes on this machine.")
+@click.option("--shard", metavar="I/N", help="Compute one of N parts, then `assemble`. In Slurm: by task number.")
+@click.option("--dask", metavar="ADDRESS", help="A Dask scheduler, `local` or `slurm`.")
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Refuse to make more pixels than this. Default: 100 billion.",
+)
 @instrument_option
 @device_option
 @creation_options
@@ -50,6 +67,10 @@ def predict(
     uncertainty: Path | None,
     tile: int | None,
     batch: int,
+    workers: int | None,
+    shard: str | None,
+    dask: str | None,
+    max_pixels: int | None,
     instrument: dict[str, tuple[float, ...]],
     device: str,
     creation_options: dict[str, str],
@@ -59,35 +80,52 @@ def predict(
 ) -> None:
     """Restore a raster of any size.
 
-    MODEL is a file or a shipped name (see `sciddiff models list`), INPUT a raster. Tiles, batches and devices change
-    speed and memory, never the result.
+    MODEL is a file or a shipped name (see `sciddiff models list`), INPUT a raster, a folder or pattern of single-band
+    files, a NetCDF or a Zarr. Tiles, batches, processes and machines change speed and memory, never the result. What a
+    kill or a signal interrupts, the same command continues.
     """
     from sciddiff import inference
     from sciddiff.cli import command_line
     from sciddiff.model import load
 
     loaded = load(model, device=pick_device(device))
+    limit = max_pixels or inference.MAX_PIXELS
+    asked: dict[str, Any] = {
+        "steps": steps,
+        "samples": samples,
+        "seed": seed,
+        "uncertainty": uncertainty,
+        "tile": tile,
+        "batch": batch,
+        "instrument": instrument,
+        "max_pixels": limit,
+    }
     if dry_run:
-        plan = inference.plan_file(
-            loaded, source, steps=steps, samples=samples, seed=seed, tile=tile, batch=batch, instrument=instrument
-        )
-        show(plan.to_dict(), as_json=as_json)
+        show(inference.plan_file(loaded, source, output, **asked).summary(), as_json=as_json)
         return
     with Progress(ctx, "predict") as progress:
         result = inference.predict_file(
             loaded,
             source,
             output,
-            steps=steps,
-            samples=samples,
-            seed=seed,
-            uncertainty=uncertainty,
-            tile=tile,
-            batch=batch,
-            instrument=instrument,
+            **asked,
+            workers=workers,
+            shard=_shard(shard, alone=workers is None and dask is None),
+            dask=dask,
             overwrite=overwrite,
             creation_options=creation_options,
             command=command_line(ctx),
             progress=progress,
         )
     show(result, as_json=as_json)
+
+
+def _shard(text: str | None, *, alone: bool) -> tuple[int, int] | None:
+    from sciddiff import inference
+
+    if text is not None:
+        return inference.parse_shard(text)
+    shard = inference.slurm_shard(os.environ) if alone else None
+    if shard is not None:
+        click.echo(f"Slurm task: shard {shard[0]}/{shard[1]}", err=True)
+    return shard

@@ -1,91 +1,248 @@
-"""From tiles to files: products are written as tiles arrive, and appear at their path when they are whole."""
+"""From the store to files: each product is joined, read back against the ledger, and moved to its path when whole."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+from rasterio.windows import Window
 
-from sciddiff import io
-from sciddiff.inference.plan import Plan
-from sciddiff.model.tiles import Tile
+from sciddiff.errors import InterruptedRun, OutputError, OutputExistsError
+from sciddiff.inference.plan import Product
+from sciddiff.inference.store import PUBLISHED, Core, Store, remove, span
+from sciddiff.io import cog
+from sciddiff.io.profile import RasterProfile
+from sciddiff.io.target import sync
+from sciddiff.io.virtual import virtual_raster
 
-UNCERTAINTY = ("std", "lower", "upper")
-
-
-@dataclass(frozen=True)
-class Product:
-    """One output file: which results become its bands."""
-
-    path: Path
-    results: tuple[str, ...]
+log = logging.getLogger("sciddiff")
 
 
-def assemble(
-    plan: Plan,
-    tiles: Iterable[Tile],
-    products: Sequence[Product],
-    *,
-    overwrite: bool,
-    creation_options: Mapping[str, str],
-    provenance: Mapping[str, str],
-    progress: Callable[[int, int], None] | None = None,
-) -> None:
-    """Write every product of a run; none appears before all its tiles were written and read back.
+class DamagedStore(OutputError):
+    """Cores of a run do not read back as they were written; they count as not done now."""
+
+
+def assemble_run(store: Store, *, overwrite: bool, stop: Callable[[], str | None] = lambda: None) -> None:
+    """Write every product of a run whose cores are all there, then remove the run.
 
     Parameters
     ----------
-    plan
-        Of the run.
-    tiles
-        All tiles of the plan, in any order.
-    products
-        What goes where.
+    store
+        Of the run; the caller holds its lock.
     overwrite
-        Whether a file that is there may be replaced.
-    creation_options
-        For GDAL's driver.
-    provenance
-        Tags of the `SCIDDIFF` namespace.
-    progress
-        Called with (tiles done, tiles) after each.
+        Whether outputs that are there may be replaced.
+    stop
+        Looked at between cores: the name of a signal ends it; the same command continues.
+
+    Raises
+    ------
+    OutputError
+        Cores are missing, or an output cannot be written or reads back differently.
+    DamagedStore
+        Cores are damaged and must be computed again.
+    InterruptedRun
+        `stop` said so.
     """
-    count = len(plan.layout.windows)
-    with ExitStack() as stack:
-        writers = [
-            stack.enter_context(
-                _writer(plan, product, overwrite=overwrite, options=creation_options, provenance=provenance)
-            )
-            for product in products
-        ]
-        for done, tile in enumerate(tiles, 1):
-            for product, writer in zip(products, writers, strict=True):
-                _write(product, writer, tile)
-            if progress is not None:
-                progress(done, count)
+    cores = store.done()
+    missing = store.plan.layout.count - len(cores)
+    if missing:
+        raise OutputError(
+            f"{store.folder}: {missing} of {store.plan.layout.count} cores are missing; "
+            "run the shards that did not end, then assemble again"
+        )
+
+    def check() -> None:
+        if (name := stop()) is not None:
+            raise InterruptedRun(f"stopped by {name} while joining; the same command continues")
+
+    ready = []
+    for product in store.plan.products:
+        try:
+            ready.append((product, _join(store, product, cores, check)))
+        except OutputError as error:
+            _blame_store(store, cores, error)
+            raise
+    _publish(store.folder, ready, overwrite=overwrite, provenance=store.plan.provenance)
+    remove(store.folder)
 
 
-def _writer(
-    plan: Plan, product: Product, *, overwrite: bool, options: Mapping[str, str], provenance: Mapping[str, str]
-) -> io.RasterWriter:
-    names = [str(name) for name in plan.fitted.image.band.values]
-    profile: io.RasterProfile | None = plan.profile
-    if len(product.results) > 1:
-        names = [f"{name}_{result}" for result in product.results for name in names]
-        profile = None
-    return io.RasterWriter(
-        product.path,
-        grid=io.grid_of(plan.fitted.image).zoom_to(plan.layout.shape),
-        bands=names,
-        profile=profile,
-        overwrite=overwrite,
-        creation_options=dict(options),
-        provenance=dict(provenance),
-    )
+def is_published(folder: Path) -> bool:
+    """Whether the outputs of a run are at their paths already, and only the run is left to be removed."""
+    try:
+        record: dict[str, list[int]] = json.loads((folder / PUBLISHED).read_text())
+    except (OSError, ValueError):
+        return False
+    return all(Path(path).exists() and _identity(Path(path)) == known for path, known in record.items())
 
 
-def _write(product: Product, writer: io.RasterWriter, tile: Tile) -> None:
-    values = np.concatenate([tile.results[name] for name in product.results])
-    valid = np.concatenate([tile.valid] * len(product.results))
-    writer.write(values, valid, row=tile.window.row, col=tile.window.col)
+def finish_published(folder: Path) -> None:
+    """Remove a run whose outputs are published."""
+    log.info("the outputs were whole already; the run is removed")
+    remove(folder)
+
+
+def _blame_store(store: Store, cores: Mapping[int, Core], error: OutputError) -> None:
+    damaged = [number for number, core in cores.items() if not store.intact(core)]
+    if damaged:
+        store.take_back(damaged)
+        raise DamagedStore(
+            f"{store.folder}: {len(damaged)} cores were damaged on disk and must be computed again: "
+            "give the predict command once more"
+        ) from error
+
+
+def _join(store: Store, product: Product, cores: Mapping[int, Core], check: Callable[[], None]) -> Path:
+    """Write a product inside the run's folder and read it back; its path."""
+    check()
+    holes = store.has_mask(product) and any(core.holes[product.name] for core in cores.values())
+    profile = replace(store.encoder(product).profile, mask=product.profile.mask or holes)
+    joined = {"tif": _geotiff, "ome.tif": _ome_tiff, "zarr": _zarr, "ome.zarr": _zarr}[product.kind]
+    path = joined(store, product, profile, cores, check)
+    clipped = sum(core.clipped[product.name] for core in cores.values())
+    partly = any(core.partly[product.name] for core in cores.values())
+    added = holes and not product.profile.mask
+    cog.report(profile, name=product.path.name, clipped=clipped, partly=partly, masked=added)
+    return path
+
+
+def _geotiff(
+    store: Store, product: Product, profile: RasterProfile, cores: Mapping[int, Core], check: Callable[[], None]
+) -> Path:
+    plan, final = store.plan, store.folder / f"{product.name}.tif"
+    template = store.folder / f"{product.name}.template.tif"
+    options = plan.creation_options
+    with cog.guarded(product.path):
+        cog.create(template, profile, plan.grid, provenance=plan.provenance).close()
+        cog.settle_gcps(template, profile)
+        mask = store.array(product, "mask") if profile.mask else None
+        with virtual_raster(
+            template,
+            store.array(product, "pixels"),
+            mask,
+            core=plan.layout.tile,
+            profile=profile,
+            provenance=plan.provenance,
+        ) as source:
+            cog.copy(source, final, profile, options=options)
+        template.unlink()
+        windows = (
+            (Window(w.col, w.row, w.width, w.height), core.checksums[product.name][profile.mask])
+            for w, core in ((plan.layout.window(number), core) for number, core in sorted(cores.items()))
+        )
+        cog.verify(final, profile, windows, name=product.path, options=options, stop=check)
+    return final
+
+
+def _ome_tiff(
+    store: Store, product: Product, profile: RasterProfile, cores: Mapping[int, Core], check: Callable[[], None]
+) -> Path:
+    from sciddiff.io.ome import read_stored_ome, write_ome_tiff
+
+    plan, final = store.plan, store.folder / f"{product.name}.ome.tif"
+    with cog.guarded(product.path):
+        write_ome_tiff(
+            store.array(product, "pixels"),
+            store.array(product, "mask") if profile.mask else None,
+            final,
+            grid=plan.grid,
+            profile=profile,
+            provenance=plan.provenance,
+            options=plan.creation_options,
+            check=check,
+        )
+        _compare(product, profile, cores, store, lambda rows, cols: read_stored_ome(final, rows, cols), check)
+    return final
+
+
+def _zarr(
+    store: Store, product: Product, profile: RasterProfile, cores: Mapping[int, Core], check: Callable[[], None]
+) -> Path:
+    from sciddiff.io.zarr import finish_ome_zarr, finish_zarr
+
+    def read(rows: slice, cols: slice) -> tuple[Any, Any]:
+        mask = store.array(product, "mask")[rows, cols] if profile.mask else None
+        return store.array(product, "pixels")[:, rows, cols], mask
+
+    with cog.guarded(product.path):
+        _compare(product, profile, cores, store, read, check)
+        finish = finish_ome_zarr if product.kind == "ome.zarr" else finish_zarr
+        finish(
+            store.group(product),
+            grid=store.plan.grid,
+            profile=profile,
+            provenance=store.plan.provenance,
+            variable=product.variable,
+        )
+    return store.group(product)
+
+
+def _compare(
+    product: Product,
+    profile: RasterProfile,
+    cores: Mapping[int, Core],
+    store: Store,
+    read: Callable[[slice, slice], tuple[Any, Any]],
+    check: Callable[[], None],
+) -> None:
+    """Raise unless every core reads back as it was written."""
+    for number, core in sorted(cores.items()):
+        check()
+        rows, cols = span(store.plan.layout.window(number))
+        if cog.checksum(*read(rows, cols)) != core.checksums[product.name][profile.mask]:
+            where = f"row {rows.start}, column {cols.start}"
+            raise OutputError(f"{product.path}: pixels at {where} read back differently: nothing is kept")
+
+
+def _publish(
+    folder: Path, ready: list[tuple[Product, Path]], *, overwrite: bool, provenance: Mapping[str, str]
+) -> None:
+    """Move whole products to their paths; what says so is written first, for a kill in between."""
+    for product, _ in ready:
+        refuse_existing(product.path, overwrite=overwrite)
+    draft = folder / f"{PUBLISHED}.tmp"
+    draft.write_text(json.dumps({str(product.path): _identity(path) for product, path in ready}))
+    sync(draft)
+    os.replace(draft, folder / PUBLISHED)
+    for product, path in ready:
+        _write_provenance(product.path, provenance)
+        if path.is_dir():
+            _publish_folder(path, product.path)
+        else:
+            cog.publish(path, product.path, overwrite=overwrite)
+
+
+def _publish_folder(whole: Path, path: Path) -> None:
+    former = whole.with_name(f"{whole.name}.former")
+    if path.exists():
+        os.rename(path, former)
+    os.rename(whole, path)
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def refuse_existing(path: Path, *, overwrite: bool) -> None:
+    """Raise if an output is there and may not be replaced.
+
+    Raises
+    ------
+    OutputExistsError
+        It is.
+    """
+    if os.path.lexists(path) and not overwrite:
+        raise OutputExistsError(f"{path} exists; pass --overwrite to replace it")
+
+
+def _write_provenance(path: Path, provenance: Mapping[str, str]) -> None:
+    beside = path.with_name(f"{path.name}.json")
+    draft = beside.with_name(f".{beside.name}.tmp")
+    draft.write_text(json.dumps({name.lower(): text for name, text in provenance.items()}, indent=2) + "\n")
+    os.replace(draft, beside)
+
+
+def _identity(path: Path) -> list[int]:
+    """What stays the same when a file or folder is renamed."""
+    stat = path.stat()
+    return [stat.st_ino, stat.st_size if path.is_file() else 0, stat.st_mtime_ns if path.is_file() else 0]

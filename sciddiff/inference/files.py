@@ -1,64 +1,55 @@
-"""Predict a raster: plan, predict and assemble in one process."""
+"""Predict a raster: plan, predict and assemble, in one process or many, continuing what was begun."""
 
-import hashlib
-import json
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from datetime import UTC, datetime
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sciddiff import __version__
-from sciddiff.errors import InterruptedRun, OptionError, OutputExistsError
-from sciddiff.inference.assemble import UNCERTAINTY, Product, assemble
-from sciddiff.inference.plan import Plan, plan_image
+from sciddiff.errors import OptionError
+from sciddiff.inference.assemble import DamagedStore, assemble_run, finish_published, is_published, refuse_existing
+from sciddiff.inference.cluster import run_dask
+from sciddiff.inference.compute import compute_cores
+from sciddiff.inference.plan import MAX_PIXELS, Plan, make_plan, run_folder
+from sciddiff.inference.shards import cores_of
+from sciddiff.inference.store import Store, locked, open_store, prepare
+from sciddiff.inference.workers import run_workers
 from sciddiff.model import Model
-from sciddiff.model.tiles import Request, predict_tiles
-from sciddiff.recipe import to_yaml
+from sciddiff.model.fit import Fitted
+from sciddiff.stopping import stop_signals
 from sciddiff.tasks import Instrument
 
+Progress = Callable[[int, int], None]
 
-@contextmanager
-def leaving_nothing() -> Iterator[None]:
-    """Let SIGTERM and SIGUSR1 raise, so that temporary files go on the way out; only the main thread can."""
-    names = (signal.SIGTERM, signal.SIGUSR1)
-
-    def stop(number: int, _frame: object) -> None:
-        raise InterruptedRun(f"stopped by {signal.Signals(number).name}; nothing was written: give the command again")
-
-    in_main = threading.current_thread() is threading.main_thread()
-    former = {name: signal.signal(name, stop) for name in names if in_main}
-    try:
-        yield
-    finally:
-        for name, handler in former.items():
-            signal.signal(name, handler)
+log = logging.getLogger("sciddiff")
 
 
 def plan_file(
     model: Model,
     source: str,
+    output: Path,
     *,
     steps: int | None = None,
     samples: int = 1,
     seed: int = 0,
+    uncertainty: Path | None = None,
     tile: int | None = None,
     batch: int = 1,
     instrument: Instrument | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Plan:
-    """What `predict_file` would do.
-
-    Raises
-    ------
-    InputError
-        Where the raster does not fit the model.
-    OptionError
-        Where the options contradict each other.
-    """
+    """What `predict_file` would do; see there."""
     request = model.request(steps=steps, samples=samples, seed=seed, instrument=instrument)
-    return plan_image(model, source, request=request, tile=tile, batch=batch)
+    plan, _ = make_plan(
+        model,
+        source,
+        output,
+        request=request,
+        uncertainty=uncertainty,
+        tile=tile,
+        batch=batch,
+        max_pixels=max_pixels,
+    )
+    return plan
 
 
 def predict_file(
@@ -73,21 +64,26 @@ def predict_file(
     tile: int | None = None,
     batch: int = 1,
     instrument: Instrument | None = None,
+    workers: int | None = None,
+    shard: tuple[int, int] | None = None,
+    dask: str | None = None,
+    max_pixels: int = MAX_PIXELS,
     overwrite: bool = False,
     creation_options: Mapping[str, str] | None = None,
     command: str = "",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Restore a raster of any size.
+    """Restore a raster of any size, or continue where the same call stopped.
 
     Parameters
     ----------
     model
         The model.
     source
-        Anything that GDAL opens as a raster.
+        Anything that `sciddiff.open` opens.
     output
-        The product: the posterior mean, or one sample where `steps` is 2 or more and `samples` 1.
+        The product: the posterior mean, or one sample where `steps` is 2 or more and `samples` 1. Its suffix says the
+        format: .tif (cloud-optimised GeoTIFF), .ome.tif, .zarr or .ome.zarr.
     steps, samples, seed
         See `Model.predict`.
     uncertainty
@@ -96,19 +92,27 @@ def predict_file(
         Side of the cores in target pixels, windows at once.
     instrument
         See `Model.predict`.
+    workers
+        Processes on this machine, or of a Dask cluster that is started here.
+    shard
+        (i, n): compute the i-th of n parts and leave the joining to `assemble_file`.
+    dask
+        Address of a Dask scheduler, `local` or `slurm`.
+    max_pixels
+        Most pixels that the output may have.
     overwrite
-        Whether files that are there may be replaced.
+        Whether files that are there may be replaced, and another unfinished run for this output.
     creation_options
-        For GDAL's driver.
+        For the output's driver.
     command
         For the provenance.
     progress
-        Called with (tiles done, tiles) after each.
+        Called with (tiles done, tiles) after each batch.
 
     Returns
     -------
     dict
-        Paths of what was written, and the plan.
+        Paths of what was written, and the plan; with `shard`, how far the run is.
 
     Raises
     ------
@@ -116,68 +120,168 @@ def predict_file(
         Where the raster does not fit the model.
     OutputExistsError
         Where an output is there and `overwrite` is not set.
+    OptionError
+        Where options contradict each other, or an unfinished run of another kind is there.
+    OutputError
+        Where another process works on the same output, or it cannot be written.
     InterruptedRun
-        After SIGTERM or SIGUSR1; nothing is left behind.
+        After SIGINT, SIGTERM, SIGUSR1 or SIGUSR2; the same call continues.
     """
-    request = model.request(steps=steps, samples=samples, seed=seed, instrument=instrument)
-    products = _products(output, uncertainty, request=request)
-    for product in products:
-        if product.path.exists() and not overwrite:
-            raise OutputExistsError(f"{product.path} exists; pass --overwrite to replace it")
-        if product.path.exists() and product.path.samefile(source):
-            raise OptionError(f"{product.path} is the input itself; choose another output")
-    plan = plan_image(model, source, request=request, tile=tile, batch=batch)
-    tiles = predict_tiles(model, plan.fitted, plan.layout, plan.request, windows=plan.layout.windows, batch=batch)
-    with leaving_nothing():
-        assemble(
-            plan,
-            tiles,
-            products,
-            overwrite=overwrite,
-            creation_options=creation_options or {},
-            provenance=provenance(model, plan, command),
-            progress=progress,
-        )
+    if shard is not None and (workers is not None or dask is not None):
+        raise OptionError("--shard says what this process computes; it goes with neither --workers nor --dask")
     written = {"output": str(output)} | ({"uncertainty": str(uncertainty)} if uncertainty else {})
-    return written | {"plan": plan.to_dict()}
+    folder = run_folder(output)
+    if is_published(folder):
+        with locked(folder, alone=True):
+            finish_published(folder)
+        return written
+    for path in (output, uncertainty):
+        if path is not None:
+            refuse_existing(path, overwrite=overwrite)
+            _refuse_input(path, source)
+    request = model.request(steps=steps, samples=samples, seed=seed, instrument=instrument)
+    plan, fitted = make_plan(
+        model,
+        source,
+        output,
+        request=request,
+        uncertainty=uncertainty,
+        tile=tile,
+        batch=batch,
+        max_pixels=max_pixels,
+        creation_options=creation_options,
+        command=command,
+    )
+    store = prepare(plan, overwrite=overwrite)
+    run = _Run(model, fitted, store, batch=batch, workers=workers, dask=dask, progress=progress)
+    with stop_signals() as stop:
+        if shard is not None:
+            return _shard(run, shard, stop=stop)
+        with locked(store.folder, alone=True):
+            run.compute(range(plan.layout.count), stop=stop)
+            try:
+                assemble_run(store, overwrite=overwrite, stop=stop)
+            except DamagedStore as error:
+                log.warning("%s", error)
+                run.compute(range(plan.layout.count), stop=stop)
+                assemble_run(store, overwrite=overwrite, stop=stop)
+    return written | {"plan": plan.summary()}
 
 
-def _products(output: Path, uncertainty: Path | None, *, request: Request) -> list[Product]:
-    products = [Product(output, (request.product,))]
-    if uncertainty is not None:
-        if request.samples < 2:
-            raise OptionError("--uncertainty needs the spread of samples: add --samples 8 --steps 3, say")
-        if uncertainty.absolute() == output.absolute():
-            raise OptionError(f"--uncertainty and --output are both {output}")
-        products.append(Product(uncertainty, UNCERTAINTY))
-    return products
+def assemble_file(output: Path, *, overwrite: bool = False) -> dict[str, Any]:
+    """Join what the shards of a run wrote.
+
+    Parameters
+    ----------
+    output
+        That the shards were given.
+    overwrite
+        Whether files that are there may be replaced.
+
+    Returns
+    -------
+    dict
+        Paths of what was written.
+
+    Raises
+    ------
+    OptionError
+        No run is there.
+    OutputError
+        Cores are missing or damaged, a shard is still at work, or the output cannot be written.
+    """
+    folder = run_folder(output)
+    if is_published(folder):
+        with locked(folder, alone=True):
+            finish_published(folder)
+        return {"output": str(output)}
+    store = open_store(folder)
+    with locked(folder, alone=True), stop_signals() as stop:
+        assemble_run(store, overwrite=overwrite, stop=stop)
+    return {item.name: str(item.path) for item in store.plan.products}
 
 
-def model_hash(model: Model) -> str:
-    """SHA-256 over the recipe and the weights."""
-    digest = hashlib.sha256(to_yaml(model.recipe).encode())
-    for name, value in sorted(model.network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+class _Run:
+    """How the cores of a run are computed."""
+
+    def __init__(
+        self,
+        model: Model,
+        fitted: Fitted,
+        store: Store,
+        *,
+        batch: int,
+        workers: int | None,
+        dask: str | None,
+        progress: Progress | None,
+    ) -> None:
+        self.model, self.fitted, self.store, self.batch = model, fitted, store, batch
+        self.workers, self.dask, self.progress = workers, dask, progress
+
+    def compute(self, numbers: Sequence[int], *, stop: Callable[[], str | None]) -> None:
+        """Compute those of the cores that are not done."""
+        done = self.store.done()
+        left = [number for number in numbers if number not in done]
+        if len(left) < len(numbers):
+            log.info("%d of %d tiles are there already", len(numbers) - len(left), len(numbers))
+        finished = len(numbers) - len(left)
+
+        def count(more: int) -> None:
+            nonlocal finished
+            finished += more
+            if self.progress is not None:
+                self.progress(finished, len(numbers))
+
+        try:
+            self._launch(left, stop=stop, count=count)
+        finally:
+            self.store.close()
+
+    def _launch(self, left: list[int], *, stop: Callable[[], str | None], count: Callable[[int], None]) -> None:
+        model, store, batch = self.model, self.store, self.batch
+        if not left:
+            return
+        if self.dask is not None:
+            run_dask(
+                self.dask,
+                model,
+                store.folder,
+                left,
+                workers=self.workers,
+                batch=batch,
+                stop=stop,
+                progress=count,
+            )
+        elif self.workers is not None and self.workers > 1:
+            workers = min(self.workers, len(left))
+            run_workers(model, store.folder, left, workers=workers, batch=batch, stop=stop, progress=count)
+        else:
+            compute_cores(model, self.fitted, store, left, batch=batch, stop=stop, progress=count)
 
 
-def provenance(model: Model, plan: Plan, command: str) -> dict[str, str]:
-    """What a result says of its origin."""
-    request = plan.request
+def _shard(run: _Run, shard: tuple[int, int], *, stop: Callable[[], str | None]) -> dict[str, Any]:
+    number, count = shard
+    store = run.store
+    numbers = cores_of(shard, store.plan.layout.count)
+    mine = f"shard-{number}-of-{count}"
+    with locked(store.folder, alone=False), locked(store.folder, alone=True, name=mine):
+        run.compute(numbers, stop=stop)
+        done = len(store.done())
+    output = store.plan.products[0].path
     return {
-        "VERSION": __version__,
-        "COMMAND": command,
-        "MODEL": model.recipe.name,
-        "MODEL_SHA256": model_hash(model),
-        "RECIPE_SHA256": hashlib.sha256(to_yaml(model.recipe).encode()).hexdigest(),
-        "INPUT": Path(plan.source).name,
-        "PRODUCT": request.product,
-        "STEPS": str(request.steps),
-        "SAMPLES": str(request.samples),
-        "SEED": str(request.seed),
-        "INSTRUMENT": json.dumps({name: list(numbers) for name, numbers in request.instrument.items()}),
-        "HALO": str(plan.layout.halo),
-        "DEVICE": str(model.device),
-        "TIME": datetime.now(UTC).isoformat(timespec="seconds"),
+        "shard": f"{number}/{count}",
+        "tiles": len(numbers),
+        "run": str(store.folder),
+        "run_done": done,
+        "run_tiles": store.plan.layout.count,
+        "next": f"sciddiff assemble {output}",
     }
+
+
+def _refuse_input(path: Path, source: str) -> None:
+    try:
+        same = path.samefile(source)
+    except OSError:
+        return
+    if same:
+        raise OptionError(f"{path} is the input itself; choose another output")

@@ -1,21 +1,57 @@
 """The plan: pure and deterministic; what will be computed, how it is cut, what it needs."""
 
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from odc.geo.geobox import GeoBox
 
-from sciddiff import io
-from sciddiff.errors import InputError
-from sciddiff.io import RasterProfile
+from sciddiff import __version__, io
+from sciddiff.errors import InputError, OptionError, OutputError
+from sciddiff.io.metadata import file_bands
+from sciddiff.io.profile import RasterProfile, plain_profile
+from sciddiff.io.target import fitting
 from sciddiff.model import Model
 from sciddiff.model.fit import Fitted, fit
 from sciddiff.model.tiles import TOLERANCE, Layout, Request, lay_out
+from sciddiff.recipe import to_yaml
 
-BYTES_PER_PIXEL = 4 * 1.6
-"""Of a feature map, allocator's overhead included."""
+MAX_PIXELS = 10**11
+"""Of an output, unless asked for more: a small sparse file can declare terabytes."""
+FLOAT_BYTES = 4 * 1.6
+"""Of a number in a feature map, allocator's overhead included."""
 LIBRARIES = 400e6
 """Bytes that the libraries take before the first pixel."""
+OVERVIEWS = 4 / 3
+"""Pixels of an output with its overviews, over its own."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """One output: which results become its bands, and how its file says them."""
+
+    name: str
+    path: Path
+    results: tuple[str, ...]
+    profile: RasterProfile
+
+    @property
+    def kind(self) -> str:
+        """`ome.tif`, `tif`, `ome.zarr` or `zarr`."""
+        return io.kind_of(self.path)
+
+    @property
+    def variable(self) -> str:
+        """Name of its array."""
+        return self.results[0] if len(self.results) == 1 else self.name
 
 
 @dataclass(frozen=True)
@@ -25,71 +61,249 @@ class Plan:
     Attributes
     ----------
     source
-        Path of the main image.
-    fitted
-        The main image reduced to the model's bands.
+        The main image.
+    key
+        What decides the pixels, field by field: a run continues only under an equal one.
     layout
         How the target grid is cut.
     request
         Steps, samples, seed, sampler.
-    profile
-        Data type, nodata, tags and all else that the output keeps, on the target grid.
+    grid
+        The target grid.
+    products
+        What is written.
+    creation_options
+        Of the output's driver.
+    provenance
+        What the outputs say of their origin.
+    needs
+        Bytes: `ram`, `vram`, `scratch`, `output`.
     """
 
     source: str
-    fitted: Fitted
+    key: Mapping[str, Any]
     layout: Layout
     request: Request
-    profile: RasterProfile
-    peak_bytes: int
+    grid: GeoBox
+    products: tuple[Product, ...]
+    creation_options: Mapping[str, str]
+    provenance: Mapping[str, str]
+    needs: Mapping[str, int]
 
-    def to_dict(self) -> dict[str, Any]:
+    @property
+    def folder(self) -> Path:
+        """Where the run lives until its outputs are whole."""
+        return run_folder(self.products[0].path)
+
+    def summary(self) -> dict[str, Any]:
         """For people and for JSON."""
-        image, layout = self.fitted.image, self.layout
-        item = np.dtype(self.profile.dtype).itemsize
+        layout, first = self.layout, self.products[0]
         return {
             "input": self.source,
-            "input_shape": list(image.shape),
-            "bands": [str(name) for name in image.band.values],
-            "output_shape": [image.shape[0], *layout.shape],
-            "dtype": str(self.profile.dtype),
-            "nodata": self.profile.nodata,
+            "output": str(first.path),
+            "output_shape": [len(first.profile.bands), *layout.shape],
+            "bands": list(first.profile.names),
+            "dtype": first.profile.dtype,
+            "nodata": first.profile.nodata,
+            "crs": None if self.grid.crs is None else str(self.grid.crs),
+            "transform": list(self.grid.affine)[:6],
             **{f"request_{name}": value for name, value in asdict(self.request).items()},
             "product": self.request.product,
             "tile": layout.tile,
             "halo": layout.halo,
             "halo_from": layout.halo_from,
-            "windows": len(layout.windows),
+            "windows": layout.count,
             "fill": list(layout.fallback),
-            "peak_memory_mb": round(self.peak_bytes / 1e6),
-            "disk_mb": round(2.4 * item * image.shape[0] * layout.shape[0] * layout.shape[1] / 1e6, 1),
+            "peak_ram_mb": round(self.needs["ram"] / 1e6),
+            "peak_vram_mb": round(self.needs["vram"] / 1e6),
+            "scratch_mb_at_most": round(self.needs["scratch"] / 1e6, 1),
+            "output_mb_at_most": round(self.needs["output"] / 1e6, 1),
+            "free_mb": round(shutil.disk_usage(first.path.absolute().parent).free / 1e6, 1),
         }
 
 
-def plan_image(
-    model: Model, source: str, *, request: Request, tile: int | None, batch: int, tolerance: float | None = TOLERANCE
-) -> Plan:
+def run_folder(output: Path) -> Path:
+    """Where the run of an output lives."""
+    return output.absolute().with_name(f"{output.name}.run")
+
+
+def make_plan(
+    model: Model,
+    source: str,
+    output: Path,
+    *,
+    request: Request,
+    uncertainty: Path | None = None,
+    tile: int | None = None,
+    batch: int = 1,
+    max_pixels: int = MAX_PIXELS,
+    creation_options: Mapping[str, str] | None = None,
+    command: str = "",
+    tolerance: float | None = TOLERANCE,
+) -> tuple[Plan, Fitted]:
     """Open a raster and decide everything, without computing a pixel.
 
     Raises
     ------
     InputError
-        Where the raster does not fit the model or has no valid pixel.
+        Where the raster does not fit the model, has no valid pixel, or makes more than `max_pixels`.
+    OutputError
+        Where the disk has no room.
+    OptionError
+        Where the outputs contradict each other or the request.
     """
-    image = io.open(source)
+    named = _outputs(output, uncertainty, request=request)
+    fitted = _fitted(model, source)
+    _refuse_size(fitted, model.task.inputs[0].ratio, source=source, max_pixels=max_pixels)
+    products = _products(named, fitted, model.task.inputs[0].ratio)
+    needs = _disk(products, fitted, model.task.inputs[0].ratio)
+    _refuse_disk(products[0].path, needs)
     try:
-        fitted = fit(model.recipe, image, categorical=model.task.categorical)
         layout = lay_out(model, fitted, tile=tile, tolerance=tolerance)
     except InputError as error:
+        raise InputError(f"{source}: {error}") from error
+    options = {name.upper(): str(value) for name, value in (creation_options or {}).items()}
+    plan = Plan(
+        source=_absolute(source),
+        key=_key(model, source, layout, request, products),
+        layout=layout,
+        request=request,
+        grid=io.grid_of(fitted.image).zoom_to(layout.shape),
+        products=products,
+        creation_options=options,
+        provenance=provenance(model, source, layout, request, command),
+        needs={**needs, **_memory(model, layout, products, batch=batch)},
+    )
+    return plan, fitted
+
+
+def _absolute(source: str) -> str:
+    return os.path.abspath(source) if os.path.exists(source) else source
+
+
+def _fitted(model: Model, source: str) -> Fitted:
+    image = io.open(source)
+    try:
+        return fit(model.recipe, image, categorical=model.task.categorical)
+    except InputError as error:
         raise error if source in str(error) else InputError(f"{source}: {error}") from error
+
+
+def _outputs(output: Path, uncertainty: Path | None, *, request: Request) -> list[tuple[str, Path, tuple[str, ...]]]:
+    named = [("output", output.absolute(), (request.product,))]
+    if uncertainty is not None:
+        if request.samples < 2:
+            raise OptionError("--uncertainty needs the spread of samples: add --samples 8 --steps 3, say")
+        if uncertainty.absolute() == output.absolute():
+            raise OptionError(f"--uncertainty and --output are both {output}")
+        named.append(("uncertainty", uncertainty.absolute(), ("std", "lower", "upper")))
+    return named
+
+
+def _products(named: Sequence[tuple[str, Path, tuple[str, ...]]], fitted: Fitted, ratio: int) -> tuple[Product, ...]:
     bands = [str(name) for name in fitted.image.band.values]
-    profile = fitted.image.encoding["raster"].select(bands).rescaled(layout.ratio)
-    return Plan(source, fitted, layout, request, profile, _peak(model, layout, batch))
+    grid = io.grid_of(fitted.image)
+    grid = grid.zoom_to((grid.shape[0] * ratio, grid.shape[1] * ratio))
+    products = []
+    for name, path, results in named:
+        if len(results) > 1:
+            profile = plain_profile([f"{band}_{result}" for result in results for band in bands])
+        elif (known := fitted.image.encoding.get("raster")) is not None:
+            profile = known.select(bands).rescaled(ratio)
+        else:
+            profile = plain_profile(bands)
+        products.append(Product(name, path, results, fitting(profile, grid)))
+    return tuple(products)
 
 
-def _peak(model: Model, layout: Layout, batch: int) -> int:
+def _refuse_size(fitted: Fitted, ratio: int, *, source: str, max_pixels: int) -> None:
+    height, width = fitted.image.shape[1:]
+    pixels = height * width * ratio**2
+    if pixels > max_pixels:
+        raise InputError(
+            f"{source}: {height} x {width} pixels make {pixels:.3g} pixels, more than --max-pixels {max_pixels:.3g}; "
+            "raise it if the file is meant to be that large"
+        )
+
+
+def _disk(products: Sequence[Product], fitted: Fitted, ratio: int) -> dict[str, int]:
+    """Uncompressed sizes: what scratch and outputs take at most."""
+    pixels = math.prod(fitted.image.shape[1:]) * ratio**2
+    raw = sum(pixels * len(file_bands(item.profile)) * np.dtype(item.profile.dtype).itemsize for item in products)
+    return {"scratch": raw, "output": round(raw * OVERVIEWS)}
+
+
+def _refuse_disk(output: Path, needs: Mapping[str, int]) -> None:
+    try:
+        free = shutil.disk_usage(output.parent).free
+    except OSError as error:
+        raise OutputError(f"{output}: the folder {output.parent} does not exist") from error
+    if needs["output"] > free:
+        raise OutputError(
+            f"{output}: may need {needs['output'] / 1e9:.1f} GB; the disk has {free / 1e9:.1f} GB: "
+            "choose another disk, or predict a part"
+        )
+
+
+def _memory(model: Model, layout: Layout, products: Sequence[Product], *, batch: int) -> dict[str, int]:
+    """Peak of the engine on a batch, and of joining rows of cores; see `benchmarks/memory.py`."""
     pixels = batch * (layout.tile + 2 * layout.halo) ** 2
     widths = model.recipe.network.widths
     finest = 6 * max(width / (model.recipe.network.stem * 2**level) ** 2 for level, width in enumerate(widths))
-    maps = 10 * len(model.task.bands)
-    return int(LIBRARIES + pixels * BYTES_PER_PIXEL * (maps + finest))
+    engine = pixels * FLOAT_BYTES * (10 * len(model.task.bands) + finest)
+    row = max(len(file_bands(item.profile)) * np.dtype(item.profile.dtype).itemsize for item in products)
+    join = layout.shape[1] * max(layout.tile, 512) * row
+    on_gpu = model.device.type != "cpu"
+    return {"ram": int(LIBRARIES + max(0 if on_gpu else engine, join)), "vram": int(engine) if on_gpu else 0}
+
+
+def model_hash(model: Model) -> str:
+    """SHA-256 over the recipe, the weights and what was measured of them that changes a pixel."""
+    digest = hashlib.sha256(to_yaml(model.recipe).encode())
+    digest.update(repr(model.record.get("calibration", 1.0)).encode())
+    state = {**model.network.state_dict(), "residual_root": model.residual_root}
+    for name, value in sorted(state.items()):
+        digest.update(name.encode())
+        digest.update(value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def fingerprint(source: str) -> list[list[Any]]:
+    """Name, size and time of change of the files behind an input; of what is no local file, its address."""
+
+    files = [Path(source)] if os.path.isfile(source) else []
+    stats = [(path, path.stat()) for path in files]
+    return [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in stats] or [[source, None, None]]
+
+
+def _key(model: Model, source: str, layout: Layout, request: Request, products: Sequence[Product]) -> dict[str, Any]:
+    key = {
+        "version": __version__,
+        "model": model_hash(model),
+        "input": fingerprint(source),
+        **{name: value for name, value in asdict(layout).items() if name != "halo_from"},
+        **asdict(request),
+        "products": [[item.name, item.path.name, list(item.results), item.profile.dtype] for item in products],
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(key))
+    return plain
+
+
+def provenance(model: Model, source: str, layout: Layout, request: Request, command: str) -> dict[str, str]:
+    """What a result says of its origin."""
+    return {
+        "VERSION": __version__,
+        "COMMAND": command,
+        "MODEL": model.recipe.name,
+        "MODEL_SHA256": model_hash(model),
+        "RECIPE_SHA256": hashlib.sha256(to_yaml(model.recipe).encode()).hexdigest(),
+        "INPUT": Path(source).name,
+        "PRODUCT": request.product,
+        "STEPS": str(request.steps),
+        "SAMPLES": str(request.samples),
+        "SEED": str(request.seed),
+        "INSTRUMENT": json.dumps({name: list(numbers) for name, numbers in request.instrument.items()}),
+        "HALO": str(layout.halo),
+        "DEVICE": str(model.device),
+        "TIME": datetime.now(UTC).isoformat(timespec="seconds"),
+    }

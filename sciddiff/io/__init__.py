@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from sciddiff.io.image import from_array, grid_of, read_window
     from sciddiff.io.profile import BandProfile, RasterProfile, RasterWarning, plain_profile, rescale_profile
     from sciddiff.io.raster import open  # noqa: A004 - the name is part of the interface
+    from sciddiff.io.target import kind_of
     from sciddiff.io.write import save
     from sciddiff.io.writer import RasterWriter
 
@@ -23,6 +24,7 @@ _HOMES = {
     "describe_bands": "bands",
     "from_array": "image",
     "grid_of": "image",
+    "kind_of": "target",
     "match_bands": "bands",
     "open": "raster",
     "plain_profile": "profile",
@@ -39,6 +41,7 @@ __all__ = [
     "describe_bands",
     "from_array",
     "grid_of",
+    "kind_of",
     "match_bands",
     "open",
     "plain_profile",

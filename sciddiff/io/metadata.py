@@ -77,7 +77,7 @@ def read_profile(src: Any, path: str, *, bands: Sequence[str | int] | None = Non
 
 
 @contextmanager
-def gdal(**options: bool) -> Iterator[None]:
+def gdal(**options: bool | int) -> Iterator[None]:
     """Run GDAL with a block cache of bounded size: its own default is 5 % of the machine's memory.
 
     Parameters

@@ -17,6 +17,26 @@ SIDECARS = (".aux.xml", ".ovr", ".msk")
 """Files that GDAL reads beside a raster of that name."""
 
 
+def kind_of(path: Path) -> str:
+    """Return the format of an output: `tif`, `ome.tif`, `zarr` or `ome.zarr`.
+
+    Parameters
+    ----------
+    path
+        Of the output.
+
+    Raises
+    ------
+    OutputError
+        Its suffix is of none of them.
+    """
+    name = path.name.lower().replace(".tiff", ".tif")
+    for kind in ("ome.tif", "tif", "ome.zarr", "zarr"):
+        if name.endswith(f".{kind}"):
+            return kind
+    raise OutputError(f"{path}: give a name that ends in .tif, .ome.tif, .zarr or .ome.zarr")
+
+
 def refuse_path(path: Path, *, overwrite: bool) -> None:
     """Raise if nothing can be written at a path.
 

@@ -1,7 +1,8 @@
 """The model: a task, a network and what was measured of them."""
 
+import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,13 @@ class Model:
     def radius(self) -> int:
         """Halo in target pixels beyond which nothing can change a pixel."""
         return self.task.radius + self.network.radius
+
+    def to(self, device: str | torch.device) -> "Model":
+        """The model on a device; itself where it is there already."""
+        if self.device == torch.device(device):
+            return self
+        network = prepared(copy.deepcopy(self.network).to(device))
+        return replace(self, network=network, residual_root=self.residual_root.to(device))
 
     def request(
         self, *, steps: int | None = None, samples: int = 1, seed: int = 0, instrument: Instrument | None = None

@@ -1,5 +1,6 @@
 """Windows of a fitted image through the engine: what one process computes, in memory or streamed."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -73,6 +74,16 @@ class Layout:
         """All cores, row by row."""
         return lattice(self.shape, self.tile)
 
+    @property
+    def count(self) -> int:
+        """Number of cores."""
+        return math.prod(-(-side // self.tile) for side in self.shape)
+
+    def window(self, number: int) -> Window:
+        """One of the cores."""
+        row, col = (index * self.tile for index in divmod(number, -(-self.shape[1] // self.tile)))
+        return Window(row, col, min(self.tile, self.shape[0] - row), min(self.tile, self.shape[1] - col))
+
 
 def choose_halo(model: Restorer, tolerance: float | None) -> tuple[int, str]:
     """The narrowest halo measured to keep within `tolerance`, or the full radius; and where it came from."""
@@ -130,6 +141,15 @@ def lay_out(model: Restorer, fitted: Fitted, *, tile: int | None, tolerance: flo
     )
 
 
+@dataclass(frozen=True)
+class Group:
+    """Windows as they were read: which of their core's pixels are valid, and the input under those that have any."""
+
+    windows: tuple[Window, ...]
+    valid: tuple[NDArray[np.bool_], ...]
+    observed: NDArray[np.floating]  # n c h w, of the windows with a valid pixel
+
+
 def predict_tiles(
     model: Restorer, fitted: Fitted, layout: Layout, request: Request, *, windows: Sequence[Window], batch: int = 1
 ) -> Iterator[Tile]:
@@ -138,15 +158,42 @@ def predict_tiles(
     Windows without a valid pixel are not computed; neither batch nor order changes a pixel.
     """
     for first in range(0, len(windows), batch):
-        group = windows[first : first + batch]
-        masks = [_validity(fitted.image, layout, window) for window in group]
-        asked = [window for window, mask in zip(group, masks, strict=True) if mask.any()]
-        results = iter(_compute(model, fitted, layout, request, windows=asked) if asked else [])
-        for window, mask in zip(group, masks, strict=True):
-            blank = {name: np.full(mask.shape, np.nan, fitted.image.dtype) for name in names(request)}
-            found = next(results) if mask.any() else blank
-            cut = {name: np.where(mask, value, np.nan) for name, value in found.items()}
-            yield Tile(window, cut, mask)
+        group = read_group(model, fitted, layout, windows[first : first + batch])
+        yield from compute_group(model, group, layout, request, positions=fitted.positions)
+
+
+def read_group(model: Restorer, fitted: Fitted, layout: Layout, windows: Sequence[Window]) -> Group:
+    """Read windows with their halo, in the model's bands; those that the image lacks are zero."""
+    valid = tuple(_validity(fitted.image, layout, window) for window in windows)
+    asked = [window for window, mask in zip(windows, valid, strict=True) if mask.any()]
+    r, side = layout.ratio, layout.tile + 2 * layout.halo
+    observed = np.zeros((len(asked), len(model.task.bands), side // r, side // r), fitted.image.dtype)
+    for place, window in zip(observed, asked, strict=True):
+        place[list(fitted.positions)] = read_padded(
+            fitted.image,
+            row=(window.row - layout.halo) // r,
+            col=(window.col - layout.halo) // r,
+            height=side // r,
+            width=side // r,
+            fallback=layout.fallback,
+        )
+    return Group(tuple(windows), valid, observed)
+
+
+def compute_group(
+    model: Restorer, group: Group, layout: Layout, request: Request, *, positions: Sequence[int]
+) -> list[Tile]:
+    """Compute the cores of a group; `positions` are the model's places of the image's bands."""
+    asked = [window for window, mask in zip(group.windows, group.valid, strict=True) if mask.any()]
+    results = iter(_compute(model, group.observed, layout, request, windows=asked) if asked else [])
+    tiles = []
+    for window, mask in zip(group.windows, group.valid, strict=True):
+        blank = {name: np.full(mask.shape, np.nan, group.observed.dtype) for name in names(request)}
+        found = next(results) if mask.any() else blank
+        chosen = {name: value[list(positions)] if mask.any() else value for name, value in found.items()}
+        cut = {name: np.where(mask, value, np.nan) for name, value in chosen.items()}
+        tiles.append(Tile(window, cut, mask))
+    return tiles
 
 
 def names(request: Request) -> list[str]:
@@ -164,30 +211,17 @@ def _validity(image: xr.DataArray, layout: Layout, window: Window) -> NDArray[np
     return valid.repeat(r, 1).repeat(r, 2)[:, : window.height, : window.width]
 
 
-def _observed(model: Restorer, fitted: Fitted, layout: Layout, windows: Sequence[Window]) -> Tensor:
-    """The main image under each window with its halo, in the model's bands; those it lacks are zero."""
-    r, side = layout.ratio, layout.tile + 2 * layout.halo
-    parts = []
-    for window in windows:
-        values = read_padded(
-            fitted.image,
-            row=(window.row - layout.halo) // r,
-            col=(window.col - layout.halo) // r,
-            height=side // r,
-            width=side // r,
-            fallback=layout.fallback,
-        )
-        full = np.zeros((len(model.task.bands), *values.shape[1:]), values.dtype)
-        full[list(fitted.positions)] = values
-        parts.append(torch.from_numpy(full))
-    return torch.stack(parts).to(model.residual_root.device)
-
-
 def _compute(
-    model: Restorer, fitted: Fitted, layout: Layout, request: Request, *, windows: Sequence[Window]
+    model: Restorer,
+    observed: NDArray[np.floating],
+    layout: Layout,
+    request: Request,
+    *,
+    windows: Sequence[Window],
 ) -> list[dict[str, NDArray[np.floating]]]:
     main = model.task.inputs[0].name
-    obs = model.task.observe({main: _observed(model, fitted, layout, windows)}, request.instrument)
+    low = torch.from_numpy(observed).to(model.residual_root.device)
+    obs = model.task.observe({main: low}, request.instrument)
     origins = [(window.row - layout.halo, window.col - layout.halo) for window in windows]
     stream = restore(
         model,
@@ -200,8 +234,7 @@ def _compute(
     )
     results = _summary(stream)
     return [
-        {name: _core(value[n], layout, window)[list(fitted.positions)] for name, value in results.items()}
-        for n, window in enumerate(windows)
+        {name: _core(value[n], layout, window) for name, value in results.items()} for n, window in enumerate(windows)
     ]
 
 

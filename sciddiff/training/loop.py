@@ -1,11 +1,8 @@
 """The training loop: one readable function over states that save themselves."""
 
 import hashlib
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ from sciddiff.errors import InputError, InterruptedRun, OptionError, OutputError
 from sciddiff.model import Model, build, mix_bands, write
 from sciddiff.recipe import to_yaml
 from sciddiff.recipe.schema import Recipe
+from sciddiff.stopping import stop_signals
 from sciddiff.training.checkpoint import read_checkpoint, write_checkpoint
 from sciddiff.training.curves import Curves
 from sciddiff.training.ema import Average
@@ -187,20 +185,6 @@ def step_once(state: State, batches: Prefetched) -> tuple[Tensor, Tensor]:
     return t, loss.detach()
 
 
-@contextmanager
-def stop_signals() -> Iterator[Callable[[], bool]]:
-    """A function that tells whether SIGINT, SIGTERM or SIGUSR2 came; the signal itself only sets a flag."""
-    stopped: list[int] = []
-    names = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
-    in_main = threading.current_thread() is threading.main_thread()
-    former = {name: signal.signal(name, lambda number, _: stopped.append(number)) for name in names if in_main}
-    try:
-        yield lambda: bool(stopped)
-    finally:
-        for name, handler in former.items():
-            signal.signal(name, handler)
-
-
 def train(
     recipe: Recipe,
     output: Path,
@@ -263,7 +247,7 @@ def train(
                     curves.validated(score(state.model, valid))
             if progress is not None:
                 progress(state.step, recipe.training.steps, curves.latest)
-            interrupted = not last and (stopped() or time.monotonic() > deadline)
+            interrupted = not last and (stopped() is not None or time.monotonic() > deadline)
             if state.step % recipe.training.checkpoint_every == 0 or last or interrupted:
                 curves.write(state.step, seconds=state.seconds, rate=learning_rate(recipe, state.step - 1))
                 write_checkpoint(checkpoint, state.to_dict(key))

@@ -1,0 +1,96 @@
+"""A plan as JSON: what shards, workers and `assemble` share."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from sciddiff.errors import OptionError
+from sciddiff.inference.plan import Plan, Product
+from sciddiff.io.profile_json import profile_from_dict, profile_to_dict
+from sciddiff.model.tiles import Layout, Request
+
+FORMAT = "sciddiff-run/1"
+
+
+def to_dict(plan: Plan) -> dict[str, Any]:
+    """Everything that a process needs beside the model."""
+    return {
+        "format": FORMAT,
+        "source": plan.source,
+        "key": dict(plan.key),
+        "layout": asdict(plan.layout),
+        "request": asdict(plan.request),
+        "grid": {
+            "shape": list(plan.grid.shape),
+            "affine": list(plan.grid.affine)[:6],
+            "crs": None if plan.grid.crs is None else plan.grid.crs.to_wkt(),
+        },
+        "products": [
+            {
+                "name": item.name,
+                "path": item.path.name if item.path.parent == plan.folder.parent else str(item.path),
+                "results": list(item.results),
+                "profile": profile_to_dict(item.profile),
+            }
+            for item in plan.products
+        ],
+        "creation_options": dict(plan.creation_options),
+        "provenance": dict(plan.provenance),
+        "needs": dict(plan.needs),
+    }
+
+
+def from_dict(data: Mapping[str, Any], folder: Path) -> Plan:
+    """The plan of a run; products that lay beside the run are looked for beside where it is now.
+
+    Raises
+    ------
+    OptionError
+        Where the run is of another format.
+    """
+    if data.get("format") != FORMAT:
+        raise OptionError(f"{folder}: is a run of format {data.get('format')}, expected {FORMAT}")
+    layout, request, grid = data["layout"], data["request"], data["grid"]
+    products = [
+        Product(
+            item["name"],
+            folder.absolute().parent / item["path"],
+            tuple(item["results"]),
+            profile_from_dict(item["profile"]),
+        )
+        for item in data["products"]
+    ]
+    instrument = {name: tuple(numbers) for name, numbers in request["instrument"].items()}
+    return Plan(
+        source=data["source"],
+        key=data["key"],
+        layout=Layout(**{**layout, "shape": tuple(layout["shape"]), "fallback": tuple(layout["fallback"])}),
+        request=Request(**{**request, "instrument": instrument}),
+        grid=GeoBox(tuple(grid["shape"]), Affine(*grid["affine"]), grid["crs"]),
+        products=tuple(products),
+        creation_options=data["creation_options"],
+        provenance=data["provenance"],
+        needs=data["needs"],
+    )
+
+
+def refuse_other(plan: Plan, found: Mapping[str, Any], folder: Path) -> None:
+    """Raise if a run on disk is not that of a plan, naming the field that differs.
+
+    Raises
+    ------
+    OptionError
+        It is another one.
+    """
+    key = found.get("key", {})
+    differing = [name for name in {**plan.key, **key} if plan.key.get(name) != key.get(name)]
+    if differing:
+        name = min(differing)
+        raise OptionError(
+            f"{folder} holds an unfinished run whose {name} is {key.get(name)}; this command has {plan.key.get(name)}. "
+            "Give the same command to continue it, pass --overwrite to begin anew, or choose another output"
+        )

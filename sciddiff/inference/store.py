@@ -1,0 +1,357 @@
+"""The store of a run: cores as Zarr shards, a ledger with their checksums, and locks.
+
+A run lives in `OUTPUT.run/` until its outputs are whole: `plan.json`, `lock`, `ledger/*.jsonl` (one file a writing
+process, so that none waits for another), and a Zarr v3 group for each product with shard = core. A core counts when
+its line stands in a ledger, and a line is written after its shards: a kill loses the cores in flight and no more.
+"""
+
+import json
+import os
+import shutil
+import socket
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.codecs import BloscCodec
+
+from sciddiff.errors import OptionError, OutputError
+from sciddiff.inference import planfile
+from sciddiff.inference.plan import Plan, Product, run_folder
+from sciddiff.io import cog
+from sciddiff.io.metadata import file_bands
+from sciddiff.io.stored import Encoder
+from sciddiff.io.target import sync
+from sciddiff.model.tiles import Tile
+from sciddiff.model.windows import Window
+
+PLAN, LOCK, LEDGER, PUBLISHED = "plan.json", "lock", "ledger", "published.json"
+INNER = 1024
+"""Largest side of the chunks inside a shard."""
+
+
+@dataclass(frozen=True)
+class Core:
+    """A finished core: for each product its checksum, without and with mask, and what happened to its pixels."""
+
+    number: int
+    checksums: Mapping[str, tuple[int, int]]
+    holes: Mapping[str, bool]
+    clipped: Mapping[str, int]
+    partly: Mapping[str, bool]
+
+    @classmethod
+    def of(cls, line: str) -> "Core | None":
+        """Return what a ledger says; None for a line that a kill cut short, or for one taken back."""
+        try:
+            data = json.loads(line)
+            pairs = {name: (int(one), int(two)) for name, (one, two) in data["checksums"].items()}
+            return cls(data["number"], pairs, data["holes"], data["clipped"], data["partly"])
+        except (ValueError, KeyError, TypeError):
+            return None
+
+
+@dataclass
+class Store:
+    """The arrays and ledgers of a run, as one process has them open."""
+
+    folder: Path
+    plan: Plan
+    _arrays: dict[tuple[str, str], Any] = field(default_factory=dict)
+    _encoders: dict[str, Encoder] = field(default_factory=dict)
+    _ledger: Any = None
+
+    def encoder(self, product: Product) -> Encoder:
+        """Of the stored numbers of a product."""
+        if product.name not in self._encoders:
+            self._encoders[product.name] = Encoder.of(product.profile, self.plan.grid)
+        return self._encoders[product.name]
+
+    def group(self, product: Product) -> Path:
+        """Folder of a product's Zarr group."""
+        return self.folder / f"{product.name}.zarr"
+
+    def array(self, product: Product, name: str) -> Any:
+        """`pixels` or `mask` of a product."""
+        if (product.name, name) not in self._arrays:
+            inner = product.variable if name == "pixels" and product.kind == "zarr" else name
+            path = self.group(product) / inner
+            array = zarr.open_array(path, mode="r+", config={"write_empty_chunks": True})
+            self._arrays[product.name, name] = array
+        return self._arrays[product.name, name]
+
+    def has_mask(self, product: Product) -> bool:
+        """Whether cores of a product have a mask."""
+        return self.encoder(product).masked
+
+    def put(self, number: int, tile: Tile) -> None:
+        """Write a core and its line in the ledger.
+
+        Raises
+        ------
+        OutputError
+            It cannot be written.
+        """
+        window = tile.window
+        rows, cols = span(window)
+        line: dict[str, Any] = {"number": number, "checksums": {}, "holes": {}, "clipped": {}, "partly": {}}
+        try:
+            for item in self.plan.products:
+                values = np.concatenate([tile.results[name] for name in item.results])
+                valid = np.concatenate([tile.valid] * len(item.results))
+                pixels, mask, clipped, partly = self.encoder(item).encode(values, valid, row=window.row, col=window.col)
+                self.array(item, "pixels")[:, rows, cols] = pixels
+                if mask is not None:
+                    self.array(item, "mask")[rows, cols] = mask
+                line["checksums"][item.name] = [cog.checksum(pixels, None), cog.checksum(pixels, mask)]
+                line["holes"][item.name] = mask is not None and not bool(mask.all())
+                line["clipped"][item.name], line["partly"][item.name] = clipped, partly
+            self._write(json.dumps(line))
+        except OSError as error:
+            raise OutputError(f"{self.folder}: cannot be written: {error.strerror or error}") from error
+
+    def take_back(self, numbers: list[int]) -> None:
+        """Count cores as not done: their shards are damaged."""
+        for file in sorted((self.folder / LEDGER).glob("*.jsonl")):
+            kept = [
+                line for line in file.read_text().splitlines() if not ((c := Core.of(line)) and c.number in numbers)
+            ]
+            replacement = file.with_suffix(".tmp")
+            replacement.write_text("".join(f"{line}\n" for line in kept))
+            os.replace(replacement, file)
+
+    def done(self) -> dict[int, Core]:
+        """Finished cores by number."""
+        cores = {}
+        for file in sorted((self.folder / LEDGER).glob("*.jsonl")):
+            for line in file.read_text(errors="replace").splitlines():
+                core = Core.of(line)
+                if core is not None:
+                    cores[core.number] = core
+        return cores
+
+    def intact(self, core: Core) -> bool:
+        """Whether a core reads back as it was written."""
+        rows, cols = span(self.plan.layout.window(core.number))
+        for item in self.plan.products:
+            try:
+                pixels = self.array(item, "pixels")[:, rows, cols]
+                mask = self.array(item, "mask")[rows, cols] if self.has_mask(item) else None
+            except Exception:  # noqa: BLE001 - whatever a codec makes of damaged bytes
+                return False
+            if cog.checksum(pixels, mask) != core.checksums[item.name][1]:
+                return False
+        return True
+
+    def close(self) -> None:
+        """Close the ledger."""
+        if self._ledger is not None:
+            self._ledger.close()
+            self._ledger = None
+
+    def _write(self, line: str) -> None:
+        if self._ledger is None:
+            name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl"
+            self._ledger = (self.folder / LEDGER / name).open("w", buffering=1)
+        self._ledger.write(line + "\n")
+
+
+def span(window: Window) -> tuple[slice, slice]:
+    """Rows and columns of a core."""
+    return slice(window.row, window.row + window.height), slice(window.col, window.col + window.width)
+
+
+def open_store(folder: Path) -> Store:
+    """Open the store of a run that exists.
+
+    Raises
+    ------
+    OptionError
+        There is none.
+    """
+    return Store(folder, planfile.from_dict(read_plan(folder), folder))
+
+
+def read_plan(folder: Path) -> dict[str, Any]:
+    """What `plan.json` of a run says.
+
+    Raises
+    ------
+    OptionError
+        There is no such run, or it cannot be read.
+    """
+    try:
+        plan: dict[str, Any] = json.loads((folder / PLAN).read_text())
+    except FileNotFoundError:
+        raise OptionError(f"{folder}: no run of predict is there") from None
+    except (OSError, ValueError) as error:
+        raise OptionError(f"{folder / PLAN}: cannot be read: {error}") from error
+    return plan
+
+
+def prepare(plan: Plan, *, overwrite: bool) -> Store:
+    """Open the run of a plan, making it where there is none; processes that race for it get the same one.
+
+    Raises
+    ------
+    OptionError
+        Another run is there.
+    OutputError
+        The folder cannot be written to.
+    """
+    folder = plan.folder
+    try:
+        folder.mkdir(exist_ok=True)
+        with locked(folder, alone=True, name="making", wait=True):
+            if overwrite and (folder / PLAN).exists() and _is_other(plan, folder):
+                with locked(folder, alone=True):
+                    _empty(folder)
+            if not (folder / PLAN).exists():
+                _create(plan, folder)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made: {error.strerror or error}") from error
+    planfile.refuse_other(plan, read_plan(folder), folder)
+    return open_store(folder)
+
+
+def _is_other(plan: Plan, folder: Path) -> bool:
+    try:
+        planfile.refuse_other(plan, read_plan(folder), folder)
+    except OptionError:
+        return True
+    return False
+
+
+def _create(plan: Plan, folder: Path) -> None:
+    """Make arrays and ledger, and the plan last: a run without a plan is none."""
+    _empty(folder)
+    (folder / LEDGER).mkdir()
+    store = Store(folder, plan)
+    for product in plan.products:
+        _create_arrays(store, product)
+    draft = folder / f"{PLAN}.tmp"
+    draft.write_text(json.dumps(planfile.to_dict(plan), indent=2))
+    sync(draft)
+    os.replace(draft, folder / PLAN)
+
+
+def _create_arrays(store: Store, product: Product) -> None:
+    bands, side = len(file_bands(product.profile)), store.plan.layout.tile
+    inner = next(side // n for n in range(1, side + 1) if side % n == 0 and side // n <= INNER)
+    group = zarr.create_group(store.group(product), zarr_format=3)
+    dtype = np.dtype(product.profile.dtype)
+    common: dict[str, Any] = {"fill_value": 0, "config": {"write_empty_chunks": True}}
+    group.create_array(
+        product.variable if product.kind == "zarr" else "pixels",
+        shape=(bands, *store.plan.layout.shape),
+        shards=(bands, side, side),
+        chunks=(1, inner, inner),
+        dtype=dtype,
+        dimension_names=("band", "y", "x"),
+        compressors=BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle"),
+        **common,
+    )
+    if store.has_mask(product):
+        group.create_array(
+            "mask",
+            shape=store.plan.layout.shape,
+            shards=(side, side),
+            chunks=(inner, inner),
+            dtype="uint8",
+            dimension_names=("y", "x"),
+            compressors=BloscCodec(cname="zstd", clevel=5),
+            **common,
+        )
+
+
+@contextmanager
+def locked(folder: Path, *, alone: bool, name: str = LOCK, wait: bool = False) -> Iterator[None]:
+    """Hold a lock of a run: alone, or shared with the other shards. The system drops it when the process ends.
+
+    Raises
+    ------
+    OutputError
+        Another process holds it, unless the lock is waited for.
+    """
+    path = folder / name
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except FileNotFoundError:
+        raise OutputError(f"{folder}: another process has just finished this run") from None
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+    try:
+        if not _lock(handle, alone=alone, wait=wait):
+            who = os.pread(handle, 200, 0).decode(errors="replace").strip() or "another process"
+            raise OutputError(f"{folder}: in use by {who}; wait until it ends, or choose another output")
+        if not path.exists():
+            raise OutputError(f"{folder}: another process has just finished this run")
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, *, alone: bool, wait: bool) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # Windows opens no file twice for writing anyway
+        return True
+    try:
+        fcntl.flock(handle, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        return False
+    return True
+
+
+def _empty(folder: Path) -> None:
+    """Remove all of a run but its locks."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in {LOCK, "making"}:
+            path.unlink()
+
+
+def remove(folder: Path) -> None:
+    """Remove a run, last what says that its outputs are published: a kill in between leaves what can be removed."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == PUBLISHED):
+        path.unlink()
+    folder.rmdir()
+
+
+def check_run(folder: Path, *, deep: bool = False) -> dict[str, Any]:
+    """What a run holds, and what is wrong with it.
+
+    Parameters
+    ----------
+    folder
+        `OUTPUT.run`, or the output.
+    deep
+        Read every finished core and compare checksums.
+    """
+    folder = folder if (folder / PLAN).exists() else run_folder(folder)
+    store = open_store(folder)
+    cores = store.done()
+    problems = [
+        f"core {n} is damaged: the same predict command computes it again"
+        for n, core in sorted(cores.items())
+        if deep and not store.intact(core)
+    ]
+    return {
+        "kind": "run",
+        "path": str(folder),
+        "windows": store.plan.layout.count,
+        "done": len(cores),
+        "outputs": [str(item.path) for item in store.plan.products],
+        "problems": problems,
+    }

@@ -1,0 +1,169 @@
+"""Several processes on one machine, each with its own model, on the cores of one run."""
+
+import multiprocessing
+import os
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sciddiff import io
+from sciddiff.errors import InterruptedRun, OutputError, SciddiffError
+from sciddiff.inference.compute import compute_cores
+from sciddiff.inference.store import open_store
+from sciddiff.model import Model
+from sciddiff.model.fit import fit
+
+TURN = 0.2
+"""Seconds between two looks at the stop flag."""
+
+
+def run_workers(
+    model: Model,
+    folder: Path,
+    numbers: Sequence[int],
+    *,
+    workers: int,
+    batch: int,
+    stop: Callable[[], str | None],
+    progress: Callable[[int], None],
+) -> None:
+    """Compute cores in spawned processes.
+
+    Parameters
+    ----------
+    model, folder
+        Of the run; each process gets its own copy of the model, and goes round the GPUs where there are several.
+    numbers
+        Of the cores; process k takes every `workers`-th.
+    workers
+        Processes.
+    batch, stop, progress
+        See `compute.compute_cores`.
+
+    Raises
+    ------
+    InterruptedRun
+        `stop` said so.
+    OutputError
+        A process was killed.
+    SciddiffError
+        What a process met.
+    """
+    context = multiprocessing.get_context("spawn")
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    pipes: dict[Connection, Any] = {}
+    for number in range(workers):
+        ours, theirs = context.Pipe()
+        device = _device(model, number)
+        part = list(numbers[number::workers])
+        process = context.Process(
+            target=_work, args=(model.to("cpu"), device, str(folder), part, batch, threads, theirs), daemon=True
+        )
+        process.start()
+        theirs.close()
+        pipes[ours] = process
+    try:
+        _listen(pipes, stop=stop, progress=progress)
+    finally:
+        for pipe, process in pipes.items():
+            pipe.close()
+            process.join(timeout=30)
+            if process.is_alive():
+                process.kill()
+
+
+def _listen(pipes: dict[Connection, Any], *, stop: Callable[[], str | None], progress: Callable[[int], None]) -> None:
+    open_pipes, asked = set(pipes), None
+    while open_pipes:
+        if asked is None and (asked := stop()) is not None:
+            for pipe in open_pipes:
+                pipe.send(asked)
+        for pipe in wait(list(open_pipes), timeout=TURN):
+            try:
+                message = pipe.recv()  # type: ignore[union-attr]
+            except (EOFError, ConnectionError):
+                process = pipes[pipe]  # type: ignore[index]
+                process.join()
+                raise OutputError(
+                    f"a worker process ended with exit code {process.exitcode}, perhaps for want of memory: "
+                    "the same command continues, with fewer --workers if need be"
+                ) from None
+            if isinstance(message, int):
+                progress(message)
+            elif message is None:
+                open_pipes.discard(pipe)  # type: ignore[arg-type]
+            elif not (asked is not None and isinstance(message, InterruptedRun)):
+                raise message
+            else:
+                open_pipes.discard(pipe)  # type: ignore[arg-type]
+    if asked is not None:
+        raise InterruptedRun(f"stopped by {asked}; the same command continues")
+
+
+def _device(model: Model, number: int) -> str:
+    if model.device.type != "cuda" or model.device.index is not None:
+        return str(model.device)
+    return f"cuda:{number % torch.cuda.device_count()}"
+
+
+def _work(
+    model: Model, device: str, folder: str, numbers: list[int], batch: int, threads: int, pipe: Connection
+) -> None:
+    """What a worker process does: it ends with its parent, and tells what went wrong through the pipe."""
+    import signal
+
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)  # the parent says when to stop
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    warnings.simplefilter("ignore")  # the parent has said it all
+    torch.set_num_threads(threads)
+    try:
+        run_part(model.to(device), Path(folder), numbers, batch=batch, stop=lambda: _asked(pipe), progress=pipe.send)
+        pipe.send(None)
+    except SciddiffError as error:
+        pipe.send(error)
+
+
+def run_part(
+    model: Model,
+    folder: Path,
+    numbers: Sequence[int],
+    *,
+    batch: int,
+    stop: Callable[[], str | None] = lambda: None,
+    progress: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Compute cores of a run that is known by its folder only.
+
+    Parameters
+    ----------
+    model
+        On its device.
+    folder
+        Of the run.
+    numbers, batch, stop, progress
+        See `compute.compute_cores`.
+    """
+    store = open_store(folder)
+    try:
+        fitted = fit(model.recipe, io.open(store.plan.source), categorical=model.task.categorical)
+        compute_cores(model, fitted, store, numbers, batch=batch, stop=stop, progress=progress)
+    finally:
+        store.close()
+
+
+def _asked(pipe: Connection) -> str | None:
+    return str(pipe.recv()) if pipe.poll() else None
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
