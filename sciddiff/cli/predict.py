@@ -89,7 +89,6 @@ def predict(
     from sciddiff.model import load
 
     loaded = load(model, device=pick_device(device))
-    limit = max_pixels or inference.MAX_PIXELS
     asked: dict[str, Any] = {
         "steps": steps,
         "samples": samples,
@@ -98,7 +97,7 @@ def predict(
         "tile": tile,
         "batch": batch,
         "instrument": instrument,
-        "max_pixels": limit,
+        "max_pixels": max_pixels,
     }
     if dry_run:
         show(inference.plan_file(loaded, source, output, **asked).summary(), as_json=as_json)
@@ -121,11 +120,13 @@ def predict(
 
 
 def _shard(text: str | None, *, alone: bool) -> tuple[int, int] | None:
+    if text is None and not (alone and "SLURM_JOB_ID" in os.environ):
+        return None
     from sciddiff import inference
 
     if text is not None:
         return inference.parse_shard(text)
-    shard = inference.slurm_shard(os.environ) if alone else None
+    shard = inference.slurm_shard(os.environ)
     if shard is not None:
-        click.echo(f"Slurm task: shard {shard[0]}/{shard[1]}", err=True)
+        click.echo(f"this task of Slurm takes shard {shard[0]}/{shard[1]}", err=True)
     return shard

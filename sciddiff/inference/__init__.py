@@ -1,13 +1,12 @@
 """Prediction of rasters of any size: plan, predict, assemble."""
 
 from sciddiff.inference.files import assemble_file, plan_file, predict_file
-from sciddiff.inference.plan import MAX_PIXELS, Plan
+from sciddiff.inference.plan import Plan
 from sciddiff.inference.shards import parse_shard, slurm_shard
 from sciddiff.inference.simulate import simulate_file
 from sciddiff.inference.store import check_run
 
 __all__ = [
-    "MAX_PIXELS",
     "Plan",
     "assemble_file",
     "check_run",

@@ -13,11 +13,12 @@ from rasterio.windows import Window
 
 from sciddiff.errors import InterruptedRun, OutputError, OutputExistsError
 from sciddiff.inference.plan import Product
-from sciddiff.inference.store import PUBLISHED, Core, Store, remove, span
+from sciddiff.inference.store import PUBLISHED, Core, Store, remove
 from sciddiff.io import cog
 from sciddiff.io.profile import RasterProfile
 from sciddiff.io.target import sync
 from sciddiff.io.virtual import virtual_raster
+from sciddiff.model.windows import span
 
 log = logging.getLogger("sciddiff")
 

@@ -1,17 +1,18 @@
 """Predict a raster: plan, predict and assemble, in one process or many, continuing what was begun."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sciddiff.errors import OptionError
+from sciddiff.errors import OptionError, SciddiffError
 from sciddiff.inference.assemble import DamagedStore, assemble_run, finish_published, is_published, refuse_existing
 from sciddiff.inference.cluster import run_dask
 from sciddiff.inference.compute import compute_cores
-from sciddiff.inference.plan import MAX_PIXELS, Plan, make_plan, run_folder
+from sciddiff.inference.plan import Plan, make_plan, run_folder
 from sciddiff.inference.shards import cores_of
-from sciddiff.inference.store import Store, locked, open_store, prepare
+from sciddiff.inference.store import Store, locked, open_store, prepare, remove
 from sciddiff.inference.workers import run_workers
 from sciddiff.model import Model
 from sciddiff.model.fit import Fitted
@@ -35,7 +36,7 @@ def plan_file(
     tile: int | None = None,
     batch: int = 1,
     instrument: Instrument | None = None,
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int | None = None,
 ) -> Plan:
     """What `predict_file` would do; see there."""
     request = model.request(steps=steps, samples=samples, seed=seed, instrument=instrument)
@@ -67,7 +68,7 @@ def predict_file(
     workers: int | None = None,
     shard: tuple[int, int] | None = None,
     dask: str | None = None,
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int | None = None,
     overwrite: bool = False,
     creation_options: Mapping[str, str] | None = None,
     command: str = "",
@@ -99,7 +100,7 @@ def predict_file(
     dask
         Address of a Dask scheduler, `local` or `slurm`.
     max_pixels
-        Most pixels that the output may have.
+        Most pixels that the output may have; `plan.MAX_PIXELS` where not given.
     overwrite
         Whether files that are there may be replaced, and another unfinished run for this output.
     creation_options
@@ -157,7 +158,7 @@ def predict_file(
     with stop_signals() as stop:
         if shard is not None:
             return _shard(run, shard, stop=stop)
-        with locked(store.folder, alone=True):
+        with locked(store.folder, alone=True), _leaving_no_empty_run(store):
             run.compute(range(plan.layout.count), stop=stop)
             try:
                 assemble_run(store, overwrite=overwrite, stop=stop)
@@ -199,6 +200,17 @@ def assemble_file(output: Path, *, overwrite: bool = False) -> dict[str, Any]:
     with locked(folder, alone=True), stop_signals() as stop:
         assemble_run(store, overwrite=overwrite, stop=stop)
     return {item.name: str(item.path) for item in store.plan.products}
+
+
+@contextmanager
+def _leaving_no_empty_run(store: Store) -> Iterator[None]:
+    """Remove a run that failed before its first core."""
+    try:
+        yield
+    except SciddiffError:
+        if store.folder.exists() and not store.done():
+            remove(store.folder)
+        raise
 
 
 class _Run:

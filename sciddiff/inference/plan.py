@@ -105,7 +105,7 @@ class Plan:
             "bands": list(first.profile.names),
             "dtype": first.profile.dtype,
             "nodata": first.profile.nodata,
-            "crs": None if self.grid.crs is None else str(self.grid.crs),
+            "crs": None if (crs := self.grid.crs) is None else f"EPSG:{crs.epsg}" if crs.epsg else crs.to_wkt(),
             "transform": list(self.grid.affine)[:6],
             **{f"request_{name}": value for name, value in asdict(self.request).items()},
             "product": self.request.product,
@@ -136,7 +136,7 @@ def make_plan(
     uncertainty: Path | None = None,
     tile: int | None = None,
     batch: int = 1,
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int | None = None,
     creation_options: Mapping[str, str] | None = None,
     command: str = "",
     tolerance: float | None = TOLERANCE,
@@ -154,7 +154,7 @@ def make_plan(
     """
     named = _outputs(output, uncertainty, request=request)
     fitted = _fitted(model, source)
-    _refuse_size(fitted, model.task.inputs[0].ratio, source=source, max_pixels=max_pixels)
+    _refuse_size(fitted, model.task.inputs[0].ratio, source=source, max_pixels=max_pixels or MAX_PIXELS)
     products = _products(named, fitted, model.task.inputs[0].ratio)
     needs = _disk(products, fitted, model.task.inputs[0].ratio)
     _refuse_disk(products[0].path, needs)

@@ -28,7 +28,7 @@ from sciddiff.io.metadata import file_bands
 from sciddiff.io.stored import Encoder
 from sciddiff.io.target import sync
 from sciddiff.model.tiles import Tile
-from sciddiff.model.windows import Window
+from sciddiff.model.windows import span
 
 PLAN, LOCK, LEDGER, PUBLISHED = "plan.json", "lock", "ledger", "published.json"
 INNER = 1024
@@ -159,11 +159,6 @@ class Store:
             name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl"
             self._ledger = (self.folder / LEDGER / name).open("w", buffering=1)
         self._ledger.write(line + "\n")
-
-
-def span(window: Window) -> tuple[slice, slice]:
-    """Rows and columns of a core."""
-    return slice(window.row, window.row + window.height), slice(window.col, window.col + window.width)
 
 
 def open_store(folder: Path) -> Store:

@@ -16,7 +16,9 @@ from torch import Tensor
 from sciddiff import io
 from sciddiff.errors import InputError
 from sciddiff.model.fit import fit
+from sciddiff.model.lazy import as_dataset, predict_lazily
 from sciddiff.model.tiles import TOLERANCE, Request, lay_out, names, predict_tiles
+from sciddiff.model.windows import span
 from sciddiff.networks.unet import UNet
 from sciddiff.recipe.schema import Recipe
 from sciddiff.tasks import Instrument, Task, build_task
@@ -84,7 +86,7 @@ class Model:
         instrument: Instrument | None = None,
         tolerance: float | None = TOLERANCE,
     ) -> xr.Dataset:
-        """Restore an image that fits in memory.
+        """Restore an image: at once, or lazily and of any size where it is chunked (`image.chunk(...)`).
 
         Parameters
         ----------
@@ -107,7 +109,8 @@ class Model:
         -------
         xarray.Dataset
             On the target grid: `mean`; with samples `sample`; with several `std` and the 90 % interval `lower`,
-            `upper`. Invalid pixels are NaN.
+            `upper`. Invalid pixels are NaN. Of a chunked image: Dask arrays, a chunk for each core, equal to what the
+            image in memory gives, whatever its chunks.
 
         Raises
         ------
@@ -117,27 +120,19 @@ class Model:
         image = self._as_image(image)
         fitted = fit(self.recipe, image, categorical=self.task.categorical)
         request = self.request(steps=steps, samples=samples, seed=seed, instrument=instrument)
+        if image.chunks is not None:
+            return predict_lazily(self, fitted, request, tile=tile, tolerance=tolerance)
         layout = lay_out(self, fitted, tile=tile, tolerance=tolerance)
         shape = (len(fitted.positions), *layout.shape)
         dtype = fitted.image.dtype
         results = {name: np.full(shape, np.nan, dtype) for name in names(request)}
         valid = np.zeros(shape, bool)
         for part in predict_tiles(self, fitted, layout, request, windows=layout.windows, batch=batch):
-            window = part.window
-            rows, cols = slice(window.row, window.row + window.height), slice(window.col, window.col + window.width)
+            rows, cols = span(part.window)
             for name, value in part.results.items():
                 results[name][:, rows, cols] = value
             valid[:, rows, cols] = part.valid
-        grid = io.grid_of(fitted.image).zoom_to(layout.shape)
-        profile = fitted.image.encoding.get("raster")
-        bands = [str(name) for name in fitted.image.band.values]
-        rescaled = None if profile is None else profile.select(bands).rescaled(layout.ratio)
-        return xr.Dataset(
-            {
-                name: io.from_array(value, grid=grid, bands=bands, valid=valid, profile=rescaled)
-                for name, value in results.items()
-            }
-        )
+        return as_dataset(results, valid, fitted, layout)
 
     def _as_image(self, image: xr.DataArray | NDArray[np.floating] | Tensor) -> xr.DataArray:
         if isinstance(image, xr.DataArray):

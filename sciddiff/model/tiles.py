@@ -1,7 +1,7 @@
 """Windows of a fitted image through the engine: what one process computes, in memory or streamed."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +14,7 @@ from sciddiff import io
 from sciddiff.errors import InputError, OptionError
 from sciddiff.model.engine import Restorer, restore
 from sciddiff.model.fit import Fitted
-from sciddiff.model.windows import Window, lattice, read_padded, round_up, tile_side, unit_of
+from sciddiff.model.windows import Window, lattice, read_padded, round_up, span, tile_side, unit_of
 from sciddiff.tasks import Instrument
 
 TOLERANCE = 1e-3
@@ -95,37 +95,51 @@ def choose_halo(model: Restorer, tolerance: float | None) -> tuple[int, str]:
     return model.radius, "full radius"
 
 
+def looks(shape: tuple[int, int]) -> list[Window]:
+    """Evenly spread windows from which the global statistics come."""
+    windows = lattice(shape, LOOK)
+    return windows[:: max(1, len(windows) // LOOKS)]
+
+
+def mean_of(parts: Iterable[tuple[NDArray[np.floating], NDArray[np.bool_]]]) -> tuple[float, ...] | None:
+    """Mean of each band's valid pixels over windows of values and validity; None where none is valid."""
+    total, count = np.zeros(1), np.zeros(1)
+    for values, valid in parts:
+        total = total + np.where(valid, values, 0).sum((1, 2), dtype=np.float64)
+        count = count + valid.sum((1, 2))
+    return tuple(float(mean) for mean in total / np.maximum(count, 1)) if count.any() else None
+
+
 def global_mean(image: xr.DataArray) -> tuple[float, ...]:
-    """Mean of each band's valid pixels over evenly spread windows, and over all of them where those hold none.
+    """Mean of each band's valid pixels over evenly spread windows; zeros where those hold none.
+
+    It stands in where an invalid pixel has no valid one near, and nothing else.
 
     Raises
     ------
     InputError
         Where no pixel is valid.
     """
-    height, width = image.shape[1:]
-    windows = lattice((height, width), LOOK)
-    total, count = _sums(image, windows[:: max(1, len(windows) // LOOKS)])
-    if not count.any():
-        total, count = _sums(image, windows)
-    if not count.any():
+    shape = (image.shape[1], image.shape[2])
+    mean = mean_of(_read(image, window) for window in looks(shape))
+    if mean is None and not any(_read(image, window)[1].any() for window in lattice(shape, LOOK)):
         raise InputError("all pixels are invalid: nothing to predict")
-    return tuple(float(mean) for mean in total / np.maximum(count, 1))
+    return mean or (0.0,) * len(image)
 
 
-def _sums(image: xr.DataArray, windows: Sequence[Window]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sum and number of each band's valid pixels."""
-    total, count = np.zeros(len(image)), np.zeros(len(image))
-    for window in windows:
-        rows, cols = slice(window.row, window.row + window.height), slice(window.col, window.col + window.width)
-        values, valid = io.read_window(image, rows, cols)
-        total += np.where(valid, values, 0).sum((1, 2), dtype=np.float64)
-        count += valid.sum((1, 2))
-    return total, count
+def _read(image: xr.DataArray, window: Window) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
+    return io.read_window(image, *span(window))
 
 
-def lay_out(model: Restorer, fitted: Fitted, *, tile: int | None, tolerance: float | None = TOLERANCE) -> Layout:
-    """Cut the target grid of an image."""
+def lay_out(
+    model: Restorer,
+    fitted: Fitted,
+    *,
+    tile: int | None,
+    tolerance: float | None = TOLERANCE,
+    fallback: tuple[float, ...] | None = None,
+) -> Layout:
+    """Cut the target grid of an image; `fallback` is its global mean, read from it where not given."""
     ratio = model.task.inputs[0].ratio
     height, width = fitted.image.shape[1:]
     shape = (height * ratio, width * ratio)
@@ -137,7 +151,7 @@ def lay_out(model: Restorer, fitted: Fitted, *, tile: int | None, tolerance: flo
         tile=tile_side(tile, shape, unit),
         halo=round_up(halo, unit),
         halo_from=source,
-        fallback=global_mean(fitted.image),
+        fallback=global_mean(fitted.image) if fallback is None else fallback,
     )
 
 
@@ -204,11 +218,20 @@ def names(request: Request) -> list[str]:
 
 
 def _validity(image: xr.DataArray, layout: Layout, window: Window) -> NDArray[np.bool_]:
+    rows, cols = below(layout, window)
+    return core_validity(image.isel(y=rows, x=cols).coords["valid"].values, layout, window)
+
+
+def below(layout: Layout, window: Window) -> tuple[slice, slice]:
+    """Rows and columns of the input under a core."""
     r = layout.ratio
-    rows = slice(window.row // r, -(-(window.row + window.height) // r))
-    cols = slice(window.col // r, -(-(window.col + window.width) // r))
-    valid = image.isel(y=rows, x=cols).coords["valid"].values
-    return valid.repeat(r, 1).repeat(r, 2)[:, : window.height, : window.width]
+    bottom, right = -(-(window.row + window.height) // r), -(-(window.col + window.width) // r)
+    return slice(window.row // r, bottom), slice(window.col // r, right)
+
+
+def core_validity(valid: NDArray[np.bool_], layout: Layout, window: Window) -> NDArray[np.bool_]:
+    """Which pixels of a core are valid, from those of the input under it."""
+    return valid.repeat(layout.ratio, 1).repeat(layout.ratio, 2)[:, : window.height, : window.width]
 
 
 def _compute(

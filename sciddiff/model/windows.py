@@ -9,11 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 import xarray as xr
 from numpy.typing import NDArray
 from scipy import ndimage
-from torch import Tensor
 
 from sciddiff import io
 
@@ -30,6 +28,11 @@ class Window:
     col: int
     height: int
     width: int
+
+
+def span(window: Window) -> tuple[slice, slice]:
+    """Rows and columns of a window."""
+    return slice(window.row, window.row + window.height), slice(window.col, window.col + window.width)
 
 
 def lattice(shape: tuple[int, int], tile: int) -> list[Window]:
@@ -76,6 +79,39 @@ def fill_invalid(values: NDArray[np.floating], valid: NDArray[np.bool_], *, fall
             missing &= ~reached
 
 
+@dataclass(frozen=True)
+class Reach:
+    """What must be read of an image for a window that may reach beyond it, and how the window comes out of that."""
+
+    rows: slice
+    cols: slice
+    crop: tuple[slice, slice]
+    pads: tuple[tuple[int, int], tuple[int, int]]
+
+
+def reach(shape: tuple[int, int], *, row: int, col: int, height: int, width: int) -> Reach:
+    """What a window needs of an image of `shape`: its pixels and those within `FILL_RADIUS`; it may lie outside."""
+    rows, crop_y, pad_y = _axis(shape[0], row, height)
+    cols, crop_x, pad_x = _axis(shape[1], col, width)
+    return Reach(rows, cols, (crop_y, crop_x), (pad_y, pad_x))
+
+
+def _axis(size: int, start: int, length: int) -> tuple[slice, slice, tuple[int, int]]:
+    first = min(max(start, 0), size - 1)
+    last = min(max(start + length, first + 1), size)
+    begin = max(first - FILL_RADIUS, 0)
+    read = slice(begin, min(last + FILL_RADIUS, size))
+    return read, slice(first - begin, last - begin), (max(first - start, 0), max(start + length - last, 0))
+
+
+def fill_and_pad(
+    values: NDArray[np.floating], valid: NDArray[np.bool_], reached: Reach, *, fallback: Sequence[float]
+) -> NDArray[np.floating]:
+    """The window of what was read: filled where invalid (in place), its edges continued by their last pixel."""
+    fill_invalid(values, valid, fallback=fallback)
+    return np.pad(values[:, *reached.crop], ((0, 0), *reached.pads), mode="edge")
+
+
 def read_padded(
     image: xr.DataArray, *, row: int, col: int, height: int, width: int, fallback: Sequence[float]
 ) -> NDArray[np.floating]:
@@ -95,22 +131,9 @@ def read_padded(
     ndarray
         (c, height, width), finite.
     """
-    size_y, size_x = image.shape[1:]
-    top, left = np.clip(row, 0, size_y - 1), np.clip(col, 0, size_x - 1)
-    bottom, right = np.clip(row + height, top + 1, size_y), np.clip(col + width, left + 1, size_x)
-    first_y, first_x = max(top - FILL_RADIUS, 0), max(left - FILL_RADIUS, 0)
-    rows = slice(int(first_y), int(min(bottom + FILL_RADIUS, size_y)))
-    cols = slice(int(first_x), int(min(right + FILL_RADIUS, size_x)))
-    values, valid = io.read_window(image, rows, cols)
-    fill_invalid(values, valid, fallback=fallback)
-    values = values[:, top - first_y : bottom - first_y, left - first_x : right - first_x]
-    pads = ((0, 0), (top - row, row + height - bottom), (left - col, col + width - right))
-    return np.pad(values, np.maximum(pads, 0), mode="edge")
-
-
-def as_tensor(values: NDArray[np.floating], device: torch.device) -> Tensor:
-    """A window as (1, c, h, w) in its own precision."""
-    return torch.from_numpy(np.ascontiguousarray(values))[None].to(device)
+    reached = reach((image.shape[1], image.shape[2]), row=row, col=col, height=height, width=width)
+    values, valid = io.read_window(image, reached.rows, reached.cols)
+    return fill_and_pad(values, valid, reached, fallback=fallback)
 
 
 def tile_side(asked: int | None, shape: tuple[int, int], unit: int) -> int:

@@ -98,20 +98,49 @@ def test_a_measured_instrument_is_used_and_kept(call: Call, folder: Path, model:
     assert not list(tmp_path.glob("never*"))
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
-def test_a_signal_stops_and_leaves_nothing(folder: Path, model: Path, tmp_path: Path, name: str):
-    """A child predicts, the signal arrives at its first tile, and the folder is as it was."""
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGUSR2", "SIGINT"])
+def test_a_signal_stops_and_the_same_command_continues(
+    call: Call, folder: Path, model: Path, tmp_path: Path, name: str
+):
+    """A child predicts, the signal arrives at its second batch."""
+    arguments = [
+        "predict",
+        str(model),
+        str(folder / "scene.tif"),
+        "-o",
+        str(tmp_path / "out.tif"),
+        "-q",
+        "--tile",
+        "16",
+    ]
     code = f"""
 import os, signal, sys
 from sciddiff.cli import cli
 from sciddiff.model import tiles
-compute = tiles._compute
-tiles._compute = lambda *given, **named: (os.kill(os.getpid(), signal.{name}), compute(*given, **named))[1]
-cli(["predict", {str(model)!r}, {str(folder / "scene.tif")!r}, "-o", {str(tmp_path / "out.tif")!r}, "-q"])
+compute, count = tiles._compute, []
+def counted(*given, **named):
+    count.append(1)
+    if len(count) == 2:
+        os.kill(os.getpid(), signal.{name})
+    return compute(*given, **named)
+tiles._compute = counted
+cli({arguments!r})
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == (130 if name == "SIGINT" else 75), done.stderr
-    assert not list(tmp_path.iterdir())
+    assert done.returncode == 75, done.stderr
+    assert f"stopped by {name}" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["out.tif.run"]
+    assert call("check", tmp_path / "out.tif.run", "--deep").exit_code == 0
+    assert call(*arguments).exit_code == 0
+    assert call(*arguments[:4], tmp_path / "whole.tif", "-q").exit_code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "out.tif",
+        "out.tif.json",
+        "whole.tif",
+        "whole.tif.json",
+    ]
+    with rasterio.open(tmp_path / "out.tif") as one, rasterio.open(tmp_path / "whole.tif") as other:
+        assert one.read().tobytes() == other.read().tobytes()
 
 
 def test_a_dry_run_writes_nothing(call: Call, folder: Path, model: Path, tmp_path: Path):

@@ -11,6 +11,7 @@ import pytest
 from click.testing import Result
 
 from sciddiff.errors import InterruptedRun
+from sciddiff.inference import parse_shard
 from sciddiff.recipe import Recipe, Source
 
 Call = Callable[..., Result]
@@ -37,8 +38,8 @@ class Calls:
 @pytest.fixture
 def predict_file(stand_in: StandIn) -> Calls:
     calls = Calls({"output": Path("out.tif"), "tiles": 4, "share": float("nan")})
-    plan = Calls(SimpleNamespace(to_dict=lambda: {"windows": 9, "halo": 64}))
-    stand_in("inference", predict_file=calls, plan_file=plan)
+    plan = Calls(SimpleNamespace(summary=lambda: {"windows": 9, "halo": 64}))
+    stand_in("inference", predict_file=calls, plan_file=plan, parse_shard=parse_shard)
     calls.plan = plan
     stand_in("model", load=lambda name, *, device: f"{name} on {device}")
     return calls
@@ -48,6 +49,7 @@ def test_predict_passes_on_what_was_asked(call: Call, predict_file: Calls):
     command = ["predict", "m.safetensors", "a b.tif", "-o", "out.tif", "--steps", "3", "--samples", "8", "--seed", "7"]
     command += ["--uncertainty", "std.tif", "--tile", "256", "--batch", "2", "--device", "cpu", "--overwrite"]
     command += ["--co", "COMPRESS=ZSTD", "--co", "predictor=YES=no", "--instrument", "mtf=0.2,0.25"]
+    command += ["--shard", "2/4", "--max-pixels", "1000"]
     result = call(*command)
     assert result.exit_code == 0, result.stderr
     assert predict_file.args == ("m.safetensors on cpu", "a b.tif", Path("out.tif"))
@@ -60,6 +62,10 @@ def test_predict_passes_on_what_was_asked(call: Call, predict_file: Calls):
         "uncertainty": Path("std.tif"),
         "tile": 256,
         "batch": 2,
+        "workers": None,
+        "shard": (2, 4),
+        "dask": None,
+        "max_pixels": 1000,
         "overwrite": True,
         "creation_options": {"COMPRESS": "ZSTD", "predictor": "YES=no"},
         "command": "sciddiff " + " ".join(command).replace("a b.tif", "'a b.tif'"),
@@ -91,6 +97,8 @@ def test_a_dry_run_prints_the_plan_and_predicts_nothing(call: Call, predict_file
         "tile": 64,
         "batch": 1,
         "instrument": {},
+        "uncertainty": None,
+        "max_pixels": None,
     }
     assert predict_file.args == ()
 
