@@ -38,7 +38,9 @@ from sciddiff.cli.output import Progress, show
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="S", help="Of the samples.")
 @click.option("--uncertainty", type=click.Path(path_type=Path), metavar="PATH", help="Write the samples' spread here.")
 @click.option("--tile", type=click.IntRange(min=1), metavar="N", help="Side of a tile; changes memory, not the result.")
-@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Tiles at once.")
+@click.option(
+    "--batch", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Tiles at once on a GPU."
+)
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes on this machine.")
 @click.option("--shard", metavar="I/N", help="Compute one of N parts, then `assemble`. In Slurm: by task number.")
 @click.option("--dask", metavar="ADDRESS", help="A Dask scheduler, `local` or `slurm`.")

@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
@@ -95,8 +95,7 @@ def _within_memory(
     layout, request = store.plan.layout, store.plan.request
     while True:
         try:
-            parts = [compute_group(model, part, layout, request, positions=positions) for part in _split(group, size)]
-            return [tile for tiles in parts for tile in tiles], size
+            return compute_group(model, group, layout, request, positions=positions, batch=size), size
         except torch.OutOfMemoryError as error:
             if size == 1:
                 side = layout.tile + 2 * layout.halo
@@ -108,11 +107,3 @@ def _within_memory(
         log.warning("out of memory: batches of %d from here on", size)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-
-def _split(group: Group, size: int) -> Iterator[Group]:
-    for first in range(0, len(group.windows), size):
-        valid = group.valid[first : first + size]
-        count = sum(bool(mask.any()) for mask in valid)
-        start = sum(bool(mask.any()) for mask in group.valid[:first])
-        yield Group(group.windows[first : first + size], valid, group.observed[start : start + count])

@@ -158,7 +158,8 @@ def _compute(
     if mask.any():
         far = fallback or (0.0,) * len(seen)
         observed[0, list(told.positions)] = fill_and_pad(seen, known, reached, fallback=far)
-    (tile,) = compute_group(model, Group((window,), (mask,), observed), layout, told.request, positions=told.positions)
+    group = Group((window,), (mask,), observed)
+    (tile,) = compute_group(model, group, layout, told.request, positions=told.positions, batch=1)
     return {**tile.results, "valid": tile.valid}
 
 

@@ -173,7 +173,7 @@ def predict_tiles(
     """
     for first in range(0, len(windows), batch):
         group = read_group(model, fitted, layout, windows[first : first + batch])
-        yield from compute_group(model, group, layout, request, positions=fitted.positions)
+        yield from compute_group(model, group, layout, request, positions=fitted.positions, batch=batch)
 
 
 def read_group(model: Restorer, fitted: Fitted, layout: Layout, windows: Sequence[Window]) -> Group:
@@ -195,11 +195,25 @@ def read_group(model: Restorer, fitted: Fitted, layout: Layout, windows: Sequenc
 
 
 def compute_group(
-    model: Restorer, group: Group, layout: Layout, request: Request, *, positions: Sequence[int]
+    model: Restorer, group: Group, layout: Layout, request: Request, *, positions: Sequence[int], batch: int
 ) -> list[Tile]:
     """Compute the cores of a group; `positions` are the model's places of the image's bands."""
     asked = [window for window, mask in zip(group.windows, group.valid, strict=True) if mask.any()]
-    results = iter(_compute(model, group.observed, layout, request, windows=asked) if asked else [])
+    size = at_once(model, batch)
+    results = iter(
+        [
+            result
+            for first in range(0, len(asked), size)
+            for result in _compute(
+                model,
+                group.observed[first : first + size],
+                layout,
+                request,
+                windows=asked[first : first + size],
+                size=size,
+            )
+        ]
+    )
     tiles = []
     for window, mask in zip(group.windows, group.valid, strict=True):
         blank = {name: np.full(mask.shape, np.nan, group.observed.dtype) for name in names(request)}
@@ -208,6 +222,15 @@ def compute_group(
         cut = {name: np.where(mask, value, np.nan) for name, value in chosen.items()}
         tiles.append(Tile(window, cut, mask))
     return tiles
+
+
+def at_once(model: Restorer, batch: int) -> int:
+    """How many windows the network takes at once: one on a CPU, which gains nothing from more.
+
+    Sums are rounded in another order in a batch of another size, so a batch is filled up where windows are missing:
+    what a window gives depends on the size asked for, never on its company.
+    """
+    return 1 if model.residual_root.device.type == "cpu" else batch
 
 
 def names(request: Request) -> list[str]:
@@ -241,11 +264,14 @@ def _compute(
     request: Request,
     *,
     windows: Sequence[Window],
+    size: int,
 ) -> list[dict[str, NDArray[np.floating]]]:
     main = model.task.inputs[0].name
-    low = torch.from_numpy(observed).to(model.residual_root.device)
+    full = np.concatenate([observed, np.repeat(observed[-1:], size - len(observed), axis=0)])
+    low = torch.from_numpy(full).to(model.residual_root.device)
     obs = model.task.observe({main: low}, request.instrument)
     origins = [(window.row - layout.halo, window.col - layout.halo) for window in windows]
+    origins += origins[-1:] * (size - len(origins))
     stream = restore(
         model,
         obs,
