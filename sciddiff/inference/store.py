@@ -79,8 +79,7 @@ class Store:
     def array(self, product: Product, name: str) -> Any:
         """`pixels` or `mask` of a product."""
         if (product.name, name) not in self._arrays:
-            inner = product.variable if name == "pixels" and product.kind == "zarr" else name
-            path = self.group(product) / inner
+            path = self.group(product) / (_pixels(product, self.group(product)) if name == "pixels" else name)
             array = zarr.open_array(path, mode="r+", config={"write_empty_chunks": True})
             self._arrays[product.name, name] = array
         return self._arrays[product.name, name]
@@ -242,12 +241,12 @@ def _create_arrays(store: Store, product: Product) -> None:
     dtype = np.dtype(product.profile.dtype)
     common: dict[str, Any] = {"fill_value": 0, "config": {"write_empty_chunks": True}}
     group.create_array(
-        product.variable if product.kind == "zarr" else "pixels",
+        _pixels(product, store.group(product)),
         shape=(bands, *store.plan.layout.shape),
         shards=(bands, side, side),
         chunks=(1, inner, inner),
         dtype=dtype,
-        dimension_names=("band", "y", "x"),
+        dimension_names=("c" if product.kind == "ome.zarr" else "band", "y", "x"),
         compressors=BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle"),
         **common,
     )
@@ -262,6 +261,13 @@ def _create_arrays(store: Store, product: Product) -> None:
             compressors=BloscCodec(cname="zstd", clevel=5),
             **common,
         )
+
+
+def _pixels(product: Product, group: Path) -> str:
+    """Name of the array of a product's pixels: as its format has it, or as it is being made so."""
+    if product.kind == "zarr":
+        return product.variable
+    return "0" if product.kind == "ome.zarr" and (group / "0").exists() else "pixels"
 
 
 @contextmanager

@@ -52,7 +52,7 @@ def read_profile(src: Any, path: str, *, bands: Sequence[str | int] | None = Non
         colours=[colour.name for colour in src.colorinterp],
     )
     alpha = alpha_band(src)
-    indexes = _select(names, bands, src.indexes, alpha, path)
+    indexes = select_bands(names, bands, src.indexes, alpha, path)
     if alpha in indexes:
         alpha = None
     chosen = tuple(_band(src, index, names[index - 1], data=True) for index in indexes)
@@ -216,13 +216,28 @@ def _refuse(src: Any, path: str) -> None:
         raise InputError(message)
 
 
-def _select(
+def select_bands(
     names: Sequence[str],
     bands: Sequence[str | int] | None,
     indexes: Sequence[int],
     alpha: int | None,
     path: str,
 ) -> list[int]:
+    """Return the 1-based file bands that are asked for.
+
+    Parameters
+    ----------
+    names
+        Of all bands of the file.
+    bands
+        Names or numbers; None: all but alpha.
+    indexes
+        The numbers that there are.
+    alpha
+        The one that holds validity.
+    path
+        Of the file, for messages.
+    """
     if bands is None:
         return [index for index in indexes if index != alpha]
     if isinstance(bands, str) or not bands:

@@ -2,11 +2,13 @@
 
 import math
 import os
+import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
+from xml.sax.saxutils import unescape
 
 import numpy as np
 import rasterio
@@ -24,19 +26,27 @@ from sciddiff.io.metadata import gdal, grid_from, quiet, read_profile
 from sciddiff.io.profile import RasterProfile, Source
 from sciddiff.io.radiometry import decode, value_dtype
 
+Location = str | os.PathLike[str]
+VRT = "<VRTDataset"
+"""How the text of a virtual raster begins."""
 MEMO_BYTES = 2**26
 """Largest window that is remembered between the reading of its values and that of its validity."""
 STRIP_BYTES = 2**26
 """Rows of a strided reading are taken in strips of about this size."""
 
 
-def open(path: str | os.PathLike[str], *, bands: Sequence[str | int] | None = None) -> xr.DataArray:  # noqa: A001
+def open(  # noqa: A001
+    path: Location | Sequence[Location], *, bands: Sequence[str | int] | None = None
+) -> xr.DataArray:
     """Open a raster as an image, lazily.
 
     Parameters
     ----------
     path
-        Anything that GDAL opens as one raster: GeoTIFF foremost, VRT, /vsi paths and URLs too.
+        Anything that GDAL opens as one raster: GeoTIFF foremost, VRT, a zip with one raster, /vsi paths, and http, https
+        and s3 addresses. Single-band files as one image: a list of them, a pattern such as `scene/*_B*.TIF`, or their
+        folder, a Landsat scene or a Sentinel-2 SAFE among others (see `sciddiff.io.scene`). An OME-TIFF; a NetCDF file
+        or Zarr store, with `#variable` where it has several (see `sciddiff.io.cube`).
     bands
         Bands by name, with the usual aliases, or by 1-based number, in the order wanted; None: all of them. An alpha
         band holds validity and is no band of the image, unless it is asked for here.
@@ -52,24 +62,23 @@ def open(path: str | os.PathLike[str], *, bands: Sequence[str | int] | None = No
     Raises
     ------
     InputError
-        Missing, truncated, unreadable or complex file, or a band that is not there.
+        Missing, truncated, unreadable or complex file, files that make no image, or a band that is not there.
     """
-    where = _location(path)
-    with opened(where) as src:
-        _check_length(src, where)
-        profile = read_profile(src, where, bands=bands)
+    from sciddiff.io.scene import one_raster, rasters
+
+    files = rasters(path)
+    where = location(path) if isinstance(path, str | os.PathLike) else ", ".join(files or ())
+    if files is None and (reader := _reader(where)) is not None:
+        return reader(where, bands=bands)
+    source = where if files is None else one_raster(files, bands=bands)
+    with opened(source) as src:
+        check_length(src, source)
+        profile = read_profile(src, source, bands=bands)
         grid = grid_from(src)
-        source = cast(Source, profile.source)
-    dtype = _value_dtype(profile, where)
-    pixels = _Pixels(source, profile, dtype, (grid.shape[0], grid.shape[1]))
-    image = assemble(
-        _lazy(_Layer(pixels, dtype, 0)),
-        _lazy(_Layer(pixels, np.dtype(bool), 1)),
-        grid=grid,
-        bands=profile.names,
-        profile=profile,
-        units=_units(profile),
-    )
+    dtype = _value_dtype(profile, source)
+    pixels = Pixels(cast(Source, profile.source), profile, dtype, (grid.shape[0], grid.shape[1]))
+    values, valid = lazy_layers(pixels, dtype)
+    image = assemble(values, valid, grid=grid, bands=profile.names, profile=profile, units=units_of(profile))
     image.name = Path(where).stem or None
     image.encoding["source"] = where
     return image
@@ -106,9 +115,9 @@ def _refusing(path: str, what: str, *more: type[Exception]) -> Iterator[None]:
     try:
         yield
     except (RasterioError, OSError, *more) as error:
-        if not _remote(path) and not os.path.exists(path):
+        if not remote(path) and not os.path.exists(path):
             raise InputError(f"{path}: no such file") from None
-        raise InputError(f"{path}: {what}: {reason(error)}") from error
+        raise InputError(f"{label(path)}: {what}: {reason(error)}") from error
 
 
 def read_stored(src: Any, indexes: Sequence[int], window: Window, *, dtype: str) -> NDArray[Any]:
@@ -152,7 +161,7 @@ def read_opaque(src: Any, profile: RasterProfile, alpha: int | None, window: Win
     return opaque
 
 
-class _Pixels:
+class Pixels:
     """Reads windows of a file: values and validity together, each time from a fresh handle."""
 
     def __init__(
@@ -191,9 +200,7 @@ class _Pixels:
         valid = np.zeros(values.shape, bool)
         if not values.size:
             return values, valid
-        with opened(self.path, georeferenced=self.georeferenced) as src:
-            if src.shape != self.shape[1:] or src.count < max(self.indexes):
-                raise InputError(f"{self.path}: has changed since it was opened: {src.shape} pixels; open it again")
+        with self.opened() as src:
             for at, window in _strips(rows, cols, len(chosen)):
                 part = self._window(src, chosen, window)
                 step = slice(None, None, rows[2]), slice(None, None, cols[2])
@@ -204,21 +211,34 @@ class _Pixels:
     def _window(
         self, src: Any, chosen: Sequence[int], window: Window
     ) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
-        stored = read_stored(src, [self.indexes[at] for at in chosen], window, dtype=self.profile.dtype)
-        opaque = read_opaque(src, self.profile, self.alpha, window)
+        stored, opaque = self.stored(src, chosen, window)
         nodata = [self.profile.bands[at].nodata for at in chosen]
         valid = validity(stored, nodata=nodata, opaque=None if opaque is None else opaque > 0)
         radiometry = [self.radiometry[at] for at in chosen]
         try:
             return decode(stored, valid, radiometries=radiometry, dtype=self.dtype), valid
         except InputError as error:
-            raise InputError(f"{self.path}: {error}") from None
+            raise InputError(f"{label(self.path)}: {error}") from None
+
+    @contextmanager
+    def opened(self) -> Iterator[Any]:
+        """Open the file for `stored`."""
+        with opened(self.path, georeferenced=self.georeferenced) as src:
+            if src.shape != self.shape[1:] or src.count < max(self.indexes):
+                message = f"{label(self.path)}: has changed since it was opened: {src.shape} pixels; open it again"
+                raise InputError(message)
+            yield src
+
+    def stored(self, src: Any, chosen: Sequence[int], window: Window) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """Return the stored numbers of the chosen bands in a window, (c, h, w), and what `read_opaque` gives."""
+        numbers = read_stored(src, [self.indexes[at] for at in chosen], window, dtype=self.profile.dtype)
+        return numbers, read_opaque(src, self.profile, self.alpha, window)
 
 
 class _Layer(BackendArray):
     """Values or validity of a raster, as xarray indexes them."""
 
-    def __init__(self, pixels: _Pixels, dtype: np.dtype[Any], layer: int) -> None:
+    def __init__(self, pixels: Pixels, dtype: np.dtype[Any], layer: int) -> None:
         self.pixels, self.dtype, self.layer = pixels, dtype, layer
         self.shape = pixels.shape
 
@@ -233,6 +253,19 @@ class _Layer(BackendArray):
         squeezed = tuple(slice(None) if isinstance(part, slice) else 0 for part in key)
         result: NDArray[Any] = self.pixels.take(ranges, self.layer)[squeezed]
         return result
+
+
+def lazy_layers(pixels: Pixels, dtype: np.dtype[np.floating]) -> tuple[Any, Any]:
+    """Return values and validity as arrays that are read when they are asked for.
+
+    Parameters
+    ----------
+    pixels
+        Where they come from.
+    dtype
+        Of the values.
+    """
+    return _lazy(_Layer(pixels, dtype, 0)), _lazy(_Layer(pixels, np.dtype(bool), 1))
 
 
 def _lazy(layer: _Layer) -> Any:
@@ -258,35 +291,103 @@ def _plain(key: tuple[slice, ...]) -> tuple[tuple[Any, Any, Any], ...]:
     return tuple((part.start, part.stop, part.step) for part in key)
 
 
-def _location(path: str | os.PathLike[str]) -> str:
+def location(path: Location) -> str:
+    """Return where a path leads: absolute if it is local and there, into the archive if it is a zip.
+
+    Parameters
+    ----------
+    path
+        Path, pattern or address.
+    """
     where = os.fspath(path)
-    if _remote(where) or not os.path.exists(where):
+    if remote(where) or not os.path.exists(where):
         return where
-    return os.path.abspath(where)
+    zipped = where.lower().endswith(".zip") and os.path.isfile(where)
+    return ("/vsizip/" if zipped else "") + os.path.abspath(where)
 
 
-def _remote(where: str) -> bool:
-    return where.startswith("/vsi") or "://" in where or where.lstrip().startswith("<VRT")
+def remote(where: str) -> bool:
+    """Return whether a path is no local one: an address, a /vsi path, or the text of a VRT.
+
+    Parameters
+    ----------
+    where
+        Path or address.
+    """
+    return where.startswith("/vsi") or "://" in where or where.lstrip().startswith(VRT)
+
+
+def label(path: str) -> str:
+    """Return what a message calls a raster: the files of a virtual one.
+
+    Parameters
+    ----------
+    path
+        What GDAL opens.
+    """
+    files = list(dict.fromkeys(re.findall(r"<SourceFilename[^>]*>(.*?)</SourceFilename>", path)))
+    if not files:
+        return path
+    return unescape(files[0]) + (f" and {len(files) - 1} more" if len(files) > 1 else "")
+
+
+def _reader(where: str) -> Callable[..., xr.DataArray] | None:
+    """Return what opens a local file or store that is not for GDAL."""
+    from sciddiff.io.cube import is_cube, open_cube
+
+    if remote(where):
+        return None
+    if where.lower().endswith((".ome.tif", ".ome.tiff")) and os.path.isfile(where):
+        from sciddiff.io.ome import open_ome_tiff
+
+        return open_ome_tiff
+    if not is_cube(where):
+        return None
+    if os.path.isdir(where):
+        from sciddiff.io.zarr import is_written_here, open_zarr
+
+        if is_written_here(Path(where)):
+            return open_zarr
+    return open_cube
 
 
 def _value_dtype(profile: RasterProfile, where: str) -> np.dtype[np.floating]:
     try:
         return value_dtype(profile.dtype, profile.radiometry)
     except InputError as error:
-        raise InputError(f"{where}: {error}") from None
+        raise InputError(f"{label(where)}: {error}") from None
 
 
-def _units(profile: RasterProfile) -> str | None:
-    """Return the unit that all bands share; reflectance of Sentinel-2 is 1."""
+def units_of(profile: RasterProfile) -> str | None:
+    """Return the unit that all bands share; reflectance of Sentinel-2 is 1.
+
+    Parameters
+    ----------
+    profile
+        Of the file.
+    """
     units = set(profile.units)
     if units == {None} and all(item.sentinel2 for item in profile.radiometry):
         return "1"
     return units.pop() if len(units) == 1 else None
 
 
-def _check_length(src: Any, path: str) -> None:
-    """Refuse a GeoTIFF whose last blocks lie beyond its end: better now than after hours."""
-    if src.driver != "GTiff" or _remote(path):
+def check_length(src: Any, path: str) -> None:
+    """Refuse a GeoTIFF whose last blocks lie beyond its end: better now than after hours.
+
+    Parameters
+    ----------
+    src
+        Open rasterio dataset.
+    path
+        Where it is.
+
+    Raises
+    ------
+    InputError
+        It is truncated.
+    """
+    if src.driver != "GTiff" or remote(path):
         return
     size = os.path.getsize(path)
     height, width = src.block_shapes[0]
