@@ -1,10 +1,10 @@
-"""Peak memory of `sciddiff predict` by the size of the raster: it should be flat.
+"""Peak memory and scratch of `sciddiff predict` by the size of the raster: memory should be flat.
 
     python benchmarks/memory.py [SIDE...] [--full] [--model MODEL]
 
 The input has four bands of SIDE x SIDE pixels, the model (random weights unless one is given) makes it twice finer.
 Only a square of 512 x 512 pixels is valid, unless --full: the rest passes through reading and writing but not through
-the network, whose memory does not know the size of the raster.
+the network, whose memory does not know the size of the raster. "run / output" is the largest size of `OUTPUT.run/`.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ import rasterio
 from rasterio.transform import from_origin
 from rasterio.windows import Window
 
-SIDES = (2048, 4096, 8192)
+SIDES = (2048, 8192, 20480)
 VALID = 512
 BLOCK = 512
 BANDS = ("B2", "B3", "B4", "B5")
@@ -53,15 +54,30 @@ def write_raster(path: Path, side: int, *, full: bool) -> None:
         file.descriptions = BANDS
 
 
-def peak_of(command: Sequence[str]) -> tuple[float, float]:
-    """Peak resident memory in bytes and seconds of a command."""
-    begin = time.perf_counter()
+def size_of(folder: Path) -> int:
+    """Bytes under a folder; files may go while it is walked."""
+    size = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                size += os.stat(os.path.join(path, name)).st_blocks * 512
+    return size
+
+
+def peak_of(command: Sequence[str], run: Path) -> tuple[float, float, int]:
+    """Peak resident memory in bytes, seconds, and largest size of the run's folder of a command."""
+    begin, scratch = time.perf_counter(), 0
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
+    while True:
+        ended, status, usage = os.wait4(child.pid, os.WNOHANG)
+        if ended:
+            break
+        scratch = max(scratch, size_of(run))
+        time.sleep(0.5)
     if status:
         raise SystemExit(f"{' '.join(command)} ended with status {os.waitstatus_to_exitcode(status)}")
     unit = 1 if sys.platform == "darwin" else 1024
-    return usage.ru_maxrss * unit, time.perf_counter() - begin
+    return usage.ru_maxrss * unit, time.perf_counter() - begin, scratch
 
 
 def main() -> None:
@@ -71,7 +87,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="every pixel valid: slow")
     parser.add_argument("--model", help="in place of random weights")
     given = parser.parse_args()
-    print(f"{'input':>16} {'output':>18} {'peak GB':>8} {'seconds':>8}")
+    print(f"{'input':>17} {'output':>19} {'peak GB':>8} {'run / output':>13} {'seconds':>8}")
     with tempfile.TemporaryDirectory() as folder:
         model = given.model or f"{folder}/model.safetensors"
         if given.model is None:
@@ -90,9 +106,10 @@ def main() -> None:
                 str(output),
                 "--overwrite",
             ]
-            peak, seconds = peak_of([*command, "-q", "--device", "cpu"])
-            size = f"{side} x {side} x 4"
-            print(f"{size:>16} {2 * side:>6} x {2 * side} x 4 {peak / 1e9:8.2f} {seconds:8.0f}", flush=True)
+            peak, seconds, scratch = peak_of([*command, "-q", "--device", "cpu"], Path(f"{output}.run"))
+            size, made = f"{side} x {side} x 4", f"{2 * side} x {2 * side} x 4"
+            share = scratch / output.stat().st_size
+            print(f"{size:>17} {made:>19} {peak / 1e9:8.2f} {share:13.2f} {seconds:8.0f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from sciddiff import __version__
 from sciddiff.cli.options import configure_logging, is_verbose, verbosity_options
 from sciddiff.errors import SciddiffError
 
-COMMANDS = ("demo", "predict", "assemble", "train", "simulate", "info", "recipe", "models")
+COMMANDS = ("demo", "predict", "assemble", "train", "simulate", "info", "check", "recipe", "models", "slurm")
 """In the order of the help. The command `x` is the object `x` of the module `sciddiff.cli.x`."""
 
 ARGUMENTS = "sciddiff.arguments"
@@ -72,7 +72,7 @@ def cli(ctx: click.Context) -> None:
     """Restore and synthesise scientific images with conditional diffusion.
 
     Results go to stdout, logs and progress to stderr. Exit codes: 0 done, 1 failed, 2 usage or recipe, 3 input cannot
-    be used, 75 stopped and can be continued by the same command, 130 interrupted.
+    be used, 4 some items failed, 75 stopped and can be continued by the same command.
     """
     configure_logging(ctx)
 

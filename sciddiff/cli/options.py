@@ -107,6 +107,7 @@ def configure_logging(ctx: click.Context) -> None:
     logger.setLevel(level)
     logger.handlers[:] = [_StandardError()]
     logger.propagate = False
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong with a file is said by errors
 
 
 class Duration(click.ParamType[float]):

@@ -355,4 +355,5 @@ def check_run(folder: Path, *, deep: bool = False) -> dict[str, Any]:
         "done": len(cores),
         "outputs": [str(item.path) for item in store.plan.products],
         "problems": problems,
+        "notes": [],
     }

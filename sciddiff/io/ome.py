@@ -208,13 +208,13 @@ def _annotation(text: str | None) -> dict[str, Any] | None:
 
 
 def _elements(text: str | None, name: str) -> list[Any]:
-    from xml.etree import ElementTree
+    from xml.etree import ElementTree as ET
 
     if not text:
         return []
     try:
-        root = ElementTree.fromstring(text)  # noqa: S314 - entities are not expanded by this parser's default
-    except ElementTree.ParseError:
+        root = ET.fromstring(text)  # noqa: S314 - entities are not expanded by this parser's default
+    except ET.ParseError:
         return []
     return [element for element in root.iter() if element.tag.rpartition("}")[2] == name]
 

@@ -43,10 +43,10 @@ def open(  # noqa: A001
     Parameters
     ----------
     path
-        Anything that GDAL opens as one raster: GeoTIFF foremost, VRT, a zip with one raster, /vsi paths, and http, https
-        and s3 addresses. Single-band files as one image: a list of them, a pattern such as `scene/*_B*.TIF`, or their
-        folder, a Landsat scene or a Sentinel-2 SAFE among others (see `sciddiff.io.scene`). An OME-TIFF; a NetCDF file
-        or Zarr store, with `#variable` where it has several (see `sciddiff.io.cube`).
+        Anything that GDAL opens as one raster: GeoTIFF foremost, VRT, a zip with one raster, /vsi paths, and addresses
+        (http, https, s3). Single-band files as one image: a list of them, a pattern such as `scene/*_B*.TIF`, or their
+        folder, among them Landsat scenes and Sentinel-2 SAFE (see `sciddiff.io.scene`). An OME-TIFF; a NetCDF file or
+        Zarr store, with `#variable` where it has several (see `sciddiff.io.cube`).
     bands
         Bands by name, with the usual aliases, or by 1-based number, in the order wanted; None: all of them. An alpha
         band holds validity and is no band of the image, unless it is asked for here.
@@ -79,7 +79,7 @@ def open(  # noqa: A001
     pixels = Pixels(cast(Source, profile.source), profile, dtype, (grid.shape[0], grid.shape[1]))
     values, valid = lazy_layers(pixels, dtype)
     image = assemble(values, valid, grid=grid, bands=profile.names, profile=profile, units=units_of(profile))
-    image.name = Path(where).stem or None
+    image.name = Path(where).stem if files is None or os.path.isdir(where) else None
     image.encoding["source"] = where
     return image
 

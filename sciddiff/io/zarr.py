@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from odc.geo.geobox import GeoBox
 from sciddiff.errors import InputError
 from sciddiff.io.arrays import image_of
 from sciddiff.io.image import grid_coords
-from sciddiff.io.metadata import file_bands
+from sciddiff.io.metadata import PROVENANCE, file_bands
 from sciddiff.io.profile import RasterProfile
 from sciddiff.io.profile_json import profile_from_dict, profile_to_dict
 from sciddiff.io.pyramid import add_levels
@@ -72,7 +73,9 @@ def recalled(data: Mapping[str, Any], where: str) -> tuple[GeoBox, RasterProfile
         raise InputError(f"{where}: written in the format {data.get('format')}; this version reads {FORMAT}")
     grid = data["grid"]
     box = GeoBox(tuple(grid["shape"]), Affine(*grid["affine"]), grid["crs"])
-    return box, profile_from_dict(data["profile"])
+    profile = profile_from_dict(data["profile"])
+    tags = {**profile.tags, PROVENANCE: data["provenance"]} if data["provenance"] else profile.tags
+    return box, replace(profile, tags=tags)
 
 
 def finish_zarr(

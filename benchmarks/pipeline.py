@@ -1,0 +1,98 @@
+"""Throughput of `sciddiff predict` against the bare engine and the bare network on the same windows, in one run.
+
+    python benchmarks/pipeline.py [SIDE] [--model MODEL] [--threads N]
+
+The input has SIDE x SIDE pixels and all bands of the model. "network" is the encoder and the denoiser on tensors that
+are ready; "engine" adds base, condition and projection; "cores" is the pipeline: reading, engine, encoding, store and
+ledger; "run" adds planning, joining to a cloud-optimised GeoTIFF and reading it back.
+"""
+
+import argparse
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import rasterio
+import torch
+from rasterio.transform import from_origin
+
+from sciddiff import load
+from sciddiff.inference.compute import compute_cores
+from sciddiff.inference.files import predict_file
+from sciddiff.inference.plan import make_plan
+from sciddiff.inference.store import prepare, remove
+from sciddiff.model import Model, restore
+from sciddiff.model.tiles import read_group
+
+
+def write_raster(path: Path, side: int, bands: tuple[str, ...]) -> None:
+    """Texture without a hole."""
+    values = 2000 + 30 * np.random.default_rng(0).standard_normal((len(bands), side, side)).cumsum(1)
+    shape = {"driver": "GTiff", "dtype": "uint16", "count": len(bands), "height": side, "width": side}
+    with rasterio.open(path, "w", **shape, crs="EPSG:32631", transform=from_origin(5e5, 5e6, 10, 10)) as file:
+        file.write(values.clip(1, 9999).astype("uint16"))
+        file.descriptions = bands
+
+
+def seconds_of_network(model: Model, group: object, count: int) -> float:
+    """Encoder and denoiser on every window."""
+    task, side = model.task, group.observed.shape[-1]  # type: ignore[attr-defined]
+    maps = torch.zeros(1, task.maps, side * task.inputs[0].ratio, side * task.inputs[0].ratio)
+    maps = maps.contiguous(memory_format=torch.channels_last)
+    state, angle = torch.zeros(1, len(task.bands), *maps.shape[2:]), torch.full((1,), torch.pi / 2)
+    begun = time.perf_counter()
+    with torch.inference_mode():
+        for _ in range(count):
+            model.network(state, angle, model.network.encode(maps, torch.zeros(1, task.numbers)))
+    return time.perf_counter() - begun
+
+
+def seconds_of_engine(model: Model, groups: list[object]) -> float:
+    """Base, condition, network and projection on every window."""
+    begun = time.perf_counter()
+    for group in groups:
+        obs = model.task.observe({model.task.inputs[0].name: torch.from_numpy(group.observed)})  # type: ignore[attr-defined]
+        next(restore(model, obs, origins=[(0, 0)]))
+    return time.perf_counter() - begun
+
+
+def main() -> None:
+    """Parse, measure, print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("side", nargs="?", type=int, default=512)
+    parser.add_argument("--model", default="sr-sentinel2-x4")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    warnings.simplefilter("ignore")
+    model = load(given.model)
+    with tempfile.TemporaryDirectory() as folder:
+        source, output = Path(folder, "in.tif"), Path(folder, "out.tif")
+        write_raster(source, given.side, model.task.bands)
+        plan, fitted = make_plan(model, str(source), output, request=model.request())
+        groups = [read_group(model, fitted, plan.layout, [window]) for window in plan.layout.windows]
+        count = len(groups)
+        seconds_of_network(model, groups[0], 1)
+        times = {"network": seconds_of_network(model, groups[0], count), "engine": seconds_of_engine(model, groups)}
+        store = prepare(plan, overwrite=False)
+        begun = time.perf_counter()
+        compute_cores(model, fitted, store, range(count), batch=1)
+        times["cores"] = time.perf_counter() - begun
+        store.close()
+        remove(store.folder)
+        begun = time.perf_counter()
+        predict_file(model, str(source), output)
+        times["run"] = time.perf_counter() - begun
+    print(
+        f"{model.recipe.name}, {count} windows of {plan.layout.tile} + 2 x {plan.layout.halo}, {given.threads} threads"
+    )
+    print(f"{'':>8} {'seconds':>8} {'windows/s':>10} {'of network':>11} {'of engine':>10}")
+    for name, seconds in times.items():
+        shares = (times["network"] / seconds, times["engine"] / seconds)
+        print(f"{name:>8} {seconds:8.2f} {count / seconds:10.2f} {shares[0]:11.2f} {shares[1]:10.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Whether a raster or a stack can be used: from its header, or by decoding every block."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from rasterio.windows import Window
+
+from sciddiff.errors import InputError
+from sciddiff.io.image import grid_of, read_window
+from sciddiff.io.metadata import quiet
+from sciddiff.io.raster import open as open_image
+from sciddiff.io.raster import opened, reason
+
+ROWS = 512
+COLUMNS = 4096
+"""Windows in which pixels are read."""
+
+
+def check_raster(path: str, *, deep: bool = False) -> dict[str, Any]:
+    """Return what a raster is and what is wrong with it.
+
+    Parameters
+    ----------
+    path
+        Anything that `sciddiff.open` opens.
+    deep
+        Decode every pixel, mask and overview; else the header and a few windows.
+
+    Returns
+    -------
+    dict
+        `problems`, by which it cannot be used, and `notes`, each a list of sentences that say where.
+    """
+    problems: list[str] = []
+    notes: list[str] = []
+    result: dict[str, Any] = {"kind": "raster", "path": path, "problems": problems, "notes": notes}
+    try:
+        image = open_image(path)
+    except InputError as error:
+        problems.append(str(error))
+        return result
+    grid, profile = grid_of(image), image.encoding.get("raster")
+    result["size"] = {"bands": image.shape[0], "height": image.shape[1], "width": image.shape[2]}
+    if grid.crs is None:
+        notes.append("has no coordinate system: pixel sizes are not known")
+    if profile is not None and any(band.colormap for band in profile.bands):
+        notes.append(
+            "is a palette: its values are classes, which models of measurements refuse; expand it to RGB first"
+        )
+    valid, bad = _pixels(image, deep=deep)
+    problems += bad
+    if not valid and not bad and deep:
+        problems.append("all pixels are invalid: there is nothing to predict")
+    if deep and not bad and os.path.isfile(path):
+        problems += _overviews(path)
+        notes += _layout(path)
+    return result
+
+
+def _pixels(image: Any, *, deep: bool) -> tuple[bool, list[str]]:
+    """Whether any pixel is valid, and the windows that cannot be read."""
+    height, width = image.shape[1:]
+    valid, problems = False, []
+    places = [(row, col) for row in range(0, height, ROWS) for col in range(0, width, COLUMNS)]
+    chosen = places if deep else sorted({places[0], places[len(places) // 2], places[-1]})
+    for row, col in chosen:
+        try:
+            known = read_window(image, slice(row, row + ROWS), slice(col, col + COLUMNS))[1]
+            valid |= bool(known.any())
+        except InputError as error:
+            problems.append(
+                f"rows {row} to {min(row + ROWS, height)}, columns {col} to {min(col + COLUMNS, width)}: {error}"
+            )
+    return valid, problems
+
+
+def _overviews(path: str) -> list[str]:
+    """Overviews that cannot be read."""
+    problems = []
+    with opened(path) as src:
+        levels = src.overviews(1) if src.count else []
+    for level in range(len(levels)):
+        try:
+            with quiet(), rasterio.open(path, overview_level=level) as src:
+                for row in range(0, src.height, ROWS):
+                    src.read(window=Window(0, row, src.width, min(ROWS, src.height - row)))
+        except (rasterio.errors.RasterioError, OSError) as error:
+            problems.append(f"overview 1/{levels[level]}: {reason(error)}; make the overviews again")
+    return problems
+
+
+def _layout(path: str) -> list[str]:
+    with opened(path) as src:
+        if src.driver != "GTiff":
+            return []
+        cloud = src.tags(ns="IMAGE_STRUCTURE").get("LAYOUT") == "COG"
+    return ["is a cloud-optimised GeoTIFF" if cloud else "is a GeoTIFF that is not cloud-optimised"]
+
+
+def is_stack(path: str) -> bool:
+    """Return whether a TIFF has planes that GDAL does not show as bands: pages, or an OME-XML.
+
+    Parameters
+    ----------
+    path
+        Of a file.
+    """
+    if not path.lower().endswith((".tif", ".tiff")) or not os.path.isfile(path):
+        return False
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            georeferenced = bool(tiff.pages and "ModelPixelScaleTag" in tiff.pages[0].tags)  # type: ignore[union-attr]
+            return tiff.is_ome or (not georeferenced and len(tiff.series[0].shape) > len("CYX"))
+    except (OSError, ValueError, IndexError, tifffile.TiffFileError):
+        return False
+
+
+def check_stack(path: str, *, deep: bool = False) -> dict[str, Any]:
+    """Return what a TIFF or OME-TIFF stack is and what is wrong with it.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    deep
+        Decode every plane.
+    """
+    import tifffile
+
+    problems: list[str] = []
+    result: dict[str, Any] = {"kind": "stack", "path": path, "problems": problems, "notes": []}
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            series = tiff.series[0]
+            result |= {"axes": series.axes, "shape": list(series.shape), "dtype": str(series.dtype)}
+            if np.dtype(series.dtype).kind == "c":
+                problems.append(f"pixels are {series.dtype}; write amplitude or phase as real planes")
+            for at, page in enumerate(series.pages if deep else ()):
+                try:
+                    page.asarray()  # type: ignore[union-attr]
+                except Exception as error:  # noqa: BLE001 - whatever a codec makes of damaged bytes
+                    problems.append(f"plane {at}: cannot be decoded: {error}; fetch the file again")
+    except (OSError, ValueError, IndexError, KeyError, tifffile.TiffFileError) as error:
+        problems.append(f"{Path(path).name}: cannot be opened as a stack: {error}")
+    return result

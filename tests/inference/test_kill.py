@@ -1,0 +1,94 @@
+"""Kills at random moments: the same command continues, and the final path never holds less than the whole."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from sciddiff.inference import predict_file
+from tests.inference.conftest import decoded, small_model, write_scene
+
+STORM = """
+import os, random, signal, sys, time, warnings
+from pathlib import Path
+
+warnings.simplefilter("ignore")
+import torch
+torch.set_num_threads(1)
+from sciddiff.inference import predict_file
+from tests.inference.conftest import decoded, small_model
+
+folder, kills, suffix = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+model, out, whole = small_model(), folder / f"out{suffix}", folder / "whole.tif"
+
+def attempt():
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            predict_file(model, str(folder / "scene.tif"), out, tile=16, steps=3)
+            code = 0
+        finally:
+            os._exit(code)
+    return child
+
+def ended(child, seconds):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.002)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return None
+
+def same():
+    from sciddiff import io
+    import numpy as np
+    return np.array_equal(io.open(out).values, io.open(whole).values, equal_nan=True)
+
+begun = time.monotonic()
+assert ended(attempt(), 300) == 0
+length = time.monotonic() - begun
+assert same()
+rng, done, rounds = random.Random(7), 0, 0
+while True:
+    if out.exists() and not Path(f"{out}.run").exists():
+        assert same()
+        (__import__("shutil").rmtree if out.is_dir() else os.unlink)(out)
+        rounds += 1
+        if done >= kills:
+            break
+    code = ended(attempt(), rng.uniform(0, length) if done < kills else 300)
+    assert code in (0, None), code
+    done += code is None
+    if out.exists():
+        assert same()
+print(done, rounds)
+"""
+
+
+def storm(tmp_path: Path, *, kills: int, suffix: str) -> None:
+    write_scene(tmp_path / "scene.tif", height=40, width=44)
+    predict_file(small_model(), str(tmp_path / "scene.tif"), tmp_path / "whole.tif", tile=16, steps=3)
+    command = [sys.executable, "-c", STORM, str(tmp_path), str(kills), suffix]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    killed, rounds = map(int, done.stdout.split())
+    assert killed == kills
+    assert rounds >= 1
+    assert decoded(tmp_path / "whole.tif")
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"scene.tif", "whole.tif", "whole.tif.json", f"out{suffix}.json"}
+
+
+def test_thirty_kills_of_a_geotiff(tmp_path: Path) -> None:
+    storm(tmp_path, kills=30, suffix=".tif")
+
+
+def test_kills_of_an_ome_zarr(tmp_path: Path) -> None:
+    storm(tmp_path, kills=6, suffix=".ome.zarr")
+
+
+def test_kills_of_an_ome_tiff(tmp_path: Path) -> None:
+    storm(tmp_path, kills=6, suffix=".ome.tif")
