@@ -7,11 +7,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 
-from sciddiff.errors import InterruptedRun, OptionError
+from sciddiff.errors import InputError, InterruptedRun, OptionError
 from sciddiff.inference.store import Store
 from sciddiff.model import Model
 from sciddiff.model.fit import Fitted
 from sciddiff.model.tiles import Group, Tile, compute_group, read_group
+from sciddiff.model.windows import Window
 
 READERS = 2
 WAITING = 2
@@ -75,7 +76,7 @@ def compute_cores(
                 while left and len(reading) < WAITING:
                     taken = [left.popleft() for _ in range(min(size, len(left)))]
                     windows = [layout.window(number) for number in taken]
-                    reading.append((taken, readers.submit(read_group, model, fitted, layout, windows)))
+                    reading.append((taken, readers.submit(_read, model, fitted, store, windows)))
                 if (name := stop()) is not None:
                     written(0)
                     raise InterruptedRun(f"stopped by {name}; the same command continues")
@@ -86,6 +87,15 @@ def compute_cores(
             written(0)
         finally:
             readers.shutdown(cancel_futures=True)
+
+
+def _read(model: Model, fitted: Fitted, store: Store, windows: Sequence[Window]) -> Group:
+    try:
+        return read_group(model, fitted, store.plan.layout, windows)
+    except InputError as error:
+        first, r = windows[0], store.plan.layout.ratio
+        where = f"the window at row {first.row // r}, column {first.col // r} and its surroundings"
+        raise InputError(f"{error} (in {where})") from error
 
 
 def _within_memory(

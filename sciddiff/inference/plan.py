@@ -18,6 +18,7 @@ from sciddiff import __version__, io
 from sciddiff.errors import InputError, OptionError, OutputError
 from sciddiff.io.metadata import file_bands
 from sciddiff.io.profile import RasterProfile, plain_profile
+from sciddiff.io.scene import files_of
 from sciddiff.io.target import fitting
 from sciddiff.model import Model
 from sciddiff.model.fit import Fitted, fit
@@ -270,9 +271,7 @@ def model_hash(model: Model) -> str:
 
 def fingerprint(source: str) -> list[list[Any]]:
     """Name, size and time of change of the files behind an input; of what is no local file, its address."""
-
-    files = [Path(source)] if os.path.isfile(source) else []
-    stats = [(path, path.stat()) for path in files]
+    stats = [(path, path.stat()) for path in files_of(source)]
     return [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in stats] or [[source, None, None]]
 
 

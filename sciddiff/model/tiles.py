@@ -183,13 +183,9 @@ def read_group(model: Restorer, fitted: Fitted, layout: Layout, windows: Sequenc
     r, side = layout.ratio, layout.tile + 2 * layout.halo
     observed = np.zeros((len(asked), len(model.task.bands), side // r, side // r), fitted.image.dtype)
     for place, window in zip(observed, asked, strict=True):
+        row, col = (window.row - layout.halo) // r, (window.col - layout.halo) // r
         place[list(fitted.positions)] = read_padded(
-            fitted.image,
-            row=(window.row - layout.halo) // r,
-            col=(window.col - layout.halo) // r,
-            height=side // r,
-            width=side // r,
-            fallback=layout.fallback,
+            fitted.image, row=row, col=col, height=side // r, width=side // r, fallback=layout.fallback
         )
     return Group(tuple(windows), valid, observed)
 

@@ -47,7 +47,7 @@ def test_a_damaged_block_is_found_by_reading_all(call: Call, tmp_path: Path) -> 
     path = tmp_path / "big.tif"
     values = np.random.default_rng(0).integers(0, 99, (1, 1500, 600), dtype=np.uint8)
     options = {"driver": "GTiff", "tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate"}
-    options |= {"crs": "EPSG:3857", "transform": rasterio.transform.from_origin(0, 0, 1, 1)}
+    options |= {"crs": "EPSG:3857", "transform": rasterio.transform.from_origin(0, 0, 10, 10)}
     with rasterio.open(path, "w", width=600, height=1500, count=1, dtype="uint8", **options) as file:
         file.write(values)
     with rasterio.open(path) as file:
