@@ -44,7 +44,7 @@ def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--array", type=click.IntRange(min=2), default=8, show_default=True, metavar="N", help="Shards.")
 @job_options
 @click.pass_context
-def slurm_predict(ctx: click.Context, array: int, setup: tuple[str, ...], **job: Any) -> None:
+def slurm_predict(ctx: click.Context, /, array: int, setup: tuple[str, ...], **job: Any) -> None:
     """Print the script of a job array that predicts, and of the job that joins.
 
     The other arguments are those of `sciddiff predict`. Every task sees the same disk and takes its shard from its
@@ -77,7 +77,7 @@ def slurm_predict(ctx: click.Context, array: int, setup: tuple[str, ...], **job:
 @slurm.command("train", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 @job_options
 @click.pass_context
-def slurm_train(ctx: click.Context, setup: tuple[str, ...], **job: Any) -> None:
+def slurm_train(ctx: click.Context, /, setup: tuple[str, ...], **job: Any) -> None:
     """Print the script of a job that trains, requeued until it is done.
 
     The other arguments are those of `sciddiff train`.

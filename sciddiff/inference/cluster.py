@@ -103,7 +103,7 @@ def _client(address: str, *, workers: int | None) -> Iterator[Any]:
 
 def _slurm(workers: int | None) -> Any:
     try:
-        from dask_jobqueue import SLURMCluster
+        from dask_jobqueue import SLURMCluster  # type: ignore[attr-defined]
     except ImportError as error:
         raise OptionError("--dask slurm needs dask-jobqueue: pip install 'sciddiff[dask]'") from error
     try:

@@ -191,7 +191,7 @@ def _fitted(model: Model, source: str) -> Fitted:
 
 
 def _outputs(output: Path, uncertainty: Path | None, *, request: Request) -> list[tuple[str, Path, tuple[str, ...]]]:
-    named = [("output", output.absolute(), (request.product,))]
+    named: list[tuple[str, Path, tuple[str, ...]]] = [("output", output.absolute(), (request.product,))]
     if uncertainty is not None:
         if request.samples < 2:
             raise OptionError("--uncertainty needs the spread of samples: add --samples 8 --steps 3, say")

@@ -1,5 +1,6 @@
 """Several processes on one machine, each with its own model, on the cores of one run."""
 
+import contextlib
 import multiprocessing
 import os
 import threading
@@ -7,7 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -78,36 +79,44 @@ def run_workers(
 
 
 def _listen(pipes: dict[Connection, Any], *, stop: Callable[[], str | None], progress: Callable[[int], None]) -> None:
-    open_pipes, asked = set(pipes), None
+    open_pipes = set(pipes)
+    asked: str | None = None
     while open_pipes:
-        if asked is None and (asked := stop()) is not None:
-            for pipe in open_pipes:
-                pipe.send(asked)
-        for pipe in wait(list(open_pipes), timeout=TURN):
-            try:
-                message = pipe.recv()  # type: ignore[union-attr]
-            except (EOFError, ConnectionError):
-                process = pipes[pipe]  # type: ignore[index]
-                process.join()
-                raise OutputError(
-                    f"a worker process ended with exit code {process.exitcode}, perhaps for want of memory: "
-                    "the same command continues, with fewer --workers if need be"
-                ) from None
+        if asked is None:
+            asked = stop()
+            if asked is not None:
+                for pipe in open_pipes:
+                    with contextlib.suppress(BrokenPipeError):  # this one has ended by itself
+                        pipe.send(asked)
+        for ready in wait(list(open_pipes), timeout=TURN):
+            pipe = cast("Connection", ready)
+            message = _received(pipe, pipes[pipe])
             if isinstance(message, int):
                 progress(message)
-            elif message is None:
-                open_pipes.discard(pipe)  # type: ignore[arg-type]
-            elif not (asked is not None and isinstance(message, InterruptedRun)):
+                continue
+            stopped = asked is not None and isinstance(message, InterruptedRun)
+            if message is not None and not stopped:
                 raise message
-            else:
-                open_pipes.discard(pipe)  # type: ignore[arg-type]
+            open_pipes.discard(pipe)
     if asked is not None:
         raise InterruptedRun(f"stopped by {asked}; the same command continues")
 
 
+def _received(pipe: Connection, process: Any) -> Any:
+    try:
+        return pipe.recv()
+    except (EOFError, ConnectionError):
+        process.join()
+        raise OutputError(
+            f"a worker process ended with exit code {process.exitcode}, perhaps for want of memory: "
+            "the same command continues, with fewer --workers if need be"
+        ) from None
+
+
 def _device(model: Model, number: int) -> str:
-    if model.device.type != "cuda" or model.device.index is not None:
-        return str(model.device)
+    device = str(model.device)
+    if device != "cuda":
+        return device
     return f"cuda:{number % torch.cuda.device_count()}"
 
 

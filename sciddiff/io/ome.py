@@ -195,7 +195,7 @@ def open_ome_tiff(path: str | os.PathLike[str], *, bands: Sequence[str | int] | 
         sizes = ", ".join(f"{axis}={size}" for axis, size in zip(axes, shape, strict=True))
         raise InputError(f"{file}: is a stack ({sizes}); only images with the axes YX or CYX can be used")
     names, pixel = _foreign(text or "", count=shape[0] if axes == "CYX" else 1)
-    grid = GeoBox(shape[-2:], Affine.scale(*pixel), None)
+    grid = GeoBox((shape[-2], shape[-1]), Affine.scale(*pixel), None)
     return image_of(file, read_stored_ome, profile=plain_profile(names, dtype=str(dtype)), grid=grid, bands=bands)
 
 

@@ -163,8 +163,9 @@ def finish_ome_zarr(
     group = zarr.open_group(folder, mode="r+")
     _drop_idle_mask(group, profile)
     mask = group["mask"] if profile.mask else None
-    levels = [group["0"]]
-    levels += add_levels(group, group["0"], mask, profile=profile, name=str, axes=("c", "y", "x"))
+    finest: Any = group["0"]
+    levels = [finest]
+    levels += add_levels(group, finest, mask, profile=profile, name=str, axes=("c", "y", "x"))
     group.attrs[ATTRIBUTE] = described(grid, profile, provenance, variable=variable)
     group.attrs["ome"] = {
         "version": "0.5",

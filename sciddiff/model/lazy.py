@@ -82,12 +82,13 @@ def predict_lazily(
         told = _Core(window, reached, (rows[1], cols[1]), layout, request, fitted.positions)
         blocks = [[[(array.name, 0, i, j) for j in cols[0]] for i in rows[0]] for array in (values, valid)]
         layer[cores, *place] = (_compute, shared, mean.key, *blocks, told)
-    base = HighLevelGraph.from_collections(cores, layer, dependencies=[values, valid, mean])
+    sources: Any = [values, valid, mean]
+    base = HighLevelGraph.from_collections(cores, layer, dependencies=sources)
     chunks = ((len(fitted.positions),), *(_cuts(side, layout.tile) for side in layout.shape))
 
     def array(name: str, dtype: Any) -> "Array":
         key = f"sciddiff-{name}-{token}"
-        parts = {(key, 0, *place): (_take, (cores, *place), name) for place in places}
+        parts: dict[Any, Any] = {(key, 0, *place): (_take, (cores, *place), name) for place in places}
         graph = HighLevelGraph({**base.layers, key: parts}, {**base.dependencies, key: {cores}})
         return da.Array(graph, key, chunks, dtype=dtype)
 
@@ -107,10 +108,10 @@ def _sources(image: xr.DataArray) -> tuple["Array", "Array"]:
 
 
 def _global_mean(values: "Array", valid: "Array") -> Any:
-    import dask
+    from dask.delayed import delayed
 
     parts = [(values[:, *span(window)], valid[:, *span(window)]) for window in looks(values.shape[1:])]
-    return dask.delayed(_mean, pure=False)(parts)
+    return delayed(_mean, pure=False)(parts)
 
 
 def _mean(parts: Sequence[tuple[NDArray[np.floating], NDArray[np.bool_]]]) -> tuple[float, ...] | None:
