@@ -292,7 +292,7 @@ def provenance(model: Model, source: str, layout: Layout, request: Request, comm
     """What a result says of its origin."""
     return {
         "VERSION": __version__,
-        "COMMAND": command,
+        **({"COMMAND": command} if command else {}),
         "MODEL": model.recipe.name,
         "MODEL_SHA256": model_hash(model),
         "RECIPE_SHA256": hashlib.sha256(to_yaml(model.recipe).encode()).hexdigest(),

@@ -11,6 +11,7 @@ from rasterio.windows import Window
 
 Call = Callable[..., Result]
 WRITTEN = {"target.tif", "image.tif", "mean.tif", "sample.tif", "panel.png", "report.html"}
+PROVENANCE = {"mean.tif.json", "sample.tif.json"}
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def test_the_demo_writes_everything_and_says_what_to_open(call: Call, model: Pat
     folder = tmp_path / "demo"
     result = call("demo", "-o", folder, "--model", model, "--device", "cpu")
     assert result.exit_code == 0, result.stderr
-    assert {path.name for path in folder.iterdir()} == WRITTEN
+    assert {path.name for path in folder.iterdir()} == WRITTEN | PROVENANCE
     for name in WRITTEN:
         assert str(folder / name) in result.stdout
     assert str((folder / "report.html").resolve()) in result.stdout.splitlines()[-1]
@@ -86,7 +87,7 @@ def test_what_is_there_is_kept_without_overwrite(call: Call, model: Path, small:
     assert {path.name for path in folder.iterdir()} == {"mean.tif", "notes.txt"}
     assert call(*arguments, "--overwrite").exit_code == 0
     assert (folder / "notes.txt").read_text() == "mine"
-    assert {path.name for path in folder.iterdir()} == {*WRITTEN, "notes.txt"}
+    assert {path.name for path in folder.iterdir()} == {*WRITTEN, *PROVENANCE, "notes.txt"}
 
 
 def test_a_file_in_the_place_of_the_folder_is_told(call: Call, model: Path, tmp_path: Path):
