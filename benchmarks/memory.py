@@ -4,7 +4,8 @@
 
 The input has four bands of SIDE x SIDE pixels, the model (random weights unless one is given) makes it twice finer.
 Only a square of 512 x 512 pixels is valid, unless --full: the rest passes through reading and writing but not through
-the network, whose memory does not know the size of the raster. "run / output" is the largest size of `OUTPUT.run/`.
+the network, whose memory does not know the size of the raster. "scratch / output" is the largest size of `OUTPUT.run/`
+without the output itself, which is made there and then moved.
 """
 
 import argparse
@@ -55,17 +56,17 @@ def write_raster(path: Path, side: int, *, full: bool) -> None:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes under a folder; files may go while it is walked."""
+    """Bytes under a run's folder but for the output in the making; files may go while it is walked."""
     size = 0
     for path, _, names in os.walk(folder):
-        for name in names:
+        for name in set(names) - {"output.tif"}:
             with suppress(OSError):
                 size += os.stat(os.path.join(path, name)).st_blocks * 512
     return size
 
 
 def peak_of(command: Sequence[str], run: Path) -> tuple[float, float, int]:
-    """Peak resident memory in bytes, seconds, and largest size of the run's folder of a command."""
+    """Peak resident memory in bytes, seconds, and largest scratch of a command."""
     begin, scratch = time.perf_counter(), 0
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     while True:
@@ -87,7 +88,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="every pixel valid: slow")
     parser.add_argument("--model", help="in place of random weights")
     given = parser.parse_args()
-    print(f"{'input':>17} {'output':>19} {'peak GB':>8} {'run / output':>13} {'seconds':>8}")
+    print(f"{'input':>17} {'output':>19} {'peak GB':>8} {'scratch / output':>17} {'seconds':>8}")
     with tempfile.TemporaryDirectory() as folder:
         model = given.model or f"{folder}/model.safetensors"
         if given.model is None:
@@ -109,7 +110,7 @@ def main() -> None:
             peak, seconds, scratch = peak_of([*command, "-q", "--device", "cpu"], Path(f"{output}.run"))
             size, made = f"{side} x {side} x 4", f"{2 * side} x {2 * side} x 4"
             share = scratch / output.stat().st_size
-            print(f"{size:>17} {made:>19} {peak / 1e9:8.2f} {share:13.2f} {seconds:8.0f}", flush=True)
+            print(f"{size:>17} {made:>19} {peak / 1e9:8.2f} {share:17.2f} {seconds:8.0f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,16 @@ from sciddiff.cli.options import (
 from sciddiff.cli.output import Progress, show
 
 
+def _paths(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, list[str]]:
+    parsed: dict[str, list[str]] = {}
+    for value in values:
+        name, equals, path = value.partition("=")
+        if not name or not equals or not path:
+            raise click.BadParameter(f"got {value!r}, expected NAME=PATH such as pan=pan.tif", ctx, param)
+        parsed.setdefault(name, []).append(path)
+    return parsed
+
+
 @click.command()
 @click.argument("model")
 @click.argument("source", metavar="INPUT")
@@ -27,6 +37,23 @@ from sciddiff.cli.output import Progress, show
     required=True,
     type=click.Path(path_type=Path),
     help="What to write: .tif, .ome.tif, .zarr or .ome.zarr.",
+)
+@click.option(
+    "-i",
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="NAME=PATH",
+    callback=_paths,
+    help="Another input of the task, such as pan=pan.tif; a name may repeat.",
+)
+@click.option(
+    "--also",
+    "extras",
+    multiple=True,
+    metavar="NAME=PATH",
+    callback=_paths,
+    help="Write a further map of the task, such as flags=flags.tif.",
 )
 @click.option(
     "--steps",
@@ -63,6 +90,8 @@ def predict(
     model: str,
     source: str,
     output: Path,
+    inputs: dict[str, list[str]],
+    extras: dict[str, list[str]],
     steps: int | None,
     samples: int,
     seed: int,
@@ -82,9 +111,9 @@ def predict(
 ) -> None:
     """Restore a raster of any size.
 
-    MODEL is a file or a shipped name (see `sciddiff models list`), INPUT a raster, a folder or pattern of single-band
-    files, a NetCDF or a Zarr. Tiles, batches, processes and machines change speed and memory, never the result. What a
-    kill or a signal interrupts, the same command continues.
+    MODEL is a file or a shipped name (see `sciddiff models list`), INPUT the task's main image: a raster, a folder or
+    pattern of single-band files, a NetCDF or a Zarr. Tiles, batches, processes and machines change speed and memory,
+    never the result. What a kill or a signal interrupts, the same command continues.
     """
     from sciddiff import inference
     from sciddiff.cli import command_line
@@ -95,6 +124,8 @@ def predict(
         "steps": steps,
         "samples": samples,
         "seed": seed,
+        "inputs": inputs,
+        "extras": {name: Path(paths[-1]) for name, paths in extras.items()},
         "uncertainty": uncertainty,
         "tile": tile,
         "batch": batch,

@@ -10,7 +10,7 @@ from sciddiff.errors import OptionError, SciddiffError
 from sciddiff.inference.assemble import DamagedStore, assemble_run, finish_published, is_published, refuse_existing
 from sciddiff.inference.cluster import run_dask
 from sciddiff.inference.compute import compute_cores
-from sciddiff.inference.plan import Plan, make_plan, run_folder
+from sciddiff.inference.plan import Inputs, Plan, make_plan, run_folder
 from sciddiff.inference.shards import cores_of
 from sciddiff.inference.store import Store, locked, open_store, prepare, remove
 from sciddiff.inference.workers import run_workers
@@ -32,7 +32,9 @@ def plan_file(
     steps: int | None = None,
     samples: int = 1,
     seed: int = 0,
+    inputs: Inputs | None = None,
     uncertainty: Path | None = None,
+    extras: Mapping[str, Path] | None = None,
     tile: int | None = None,
     batch: int = 1,
     instrument: Instrument | None = None,
@@ -45,7 +47,9 @@ def plan_file(
         source,
         output,
         request=request,
+        inputs=inputs,
         uncertainty=uncertainty,
+        extras=extras,
         tile=tile,
         batch=batch,
         max_pixels=max_pixels,
@@ -61,7 +65,9 @@ def predict_file(
     steps: int | None = None,
     samples: int = 1,
     seed: int = 0,
+    inputs: Inputs | None = None,
     uncertainty: Path | None = None,
+    extras: Mapping[str, Path] | None = None,
     tile: int | None = None,
     batch: int = 1,
     instrument: Instrument | None = None,
@@ -87,8 +93,12 @@ def predict_file(
         format: .tif (cloud-optimised GeoTIFF), .ome.tif, .zarr or .ome.zarr.
     steps, samples, seed
         See `Model.predict`.
+    inputs
+        The task's other inputs: paths by name.
     uncertainty
         Spread and 90 % interval of each band; needs 2 samples or more.
+    extras
+        Where the task's further maps go, by name.
     tile, batch
         Side of the cores in target pixels, windows at once.
     instrument
@@ -131,22 +141,27 @@ def predict_file(
     if shard is not None and (workers is not None or dask is not None):
         raise OptionError("--shard says what this process computes; it goes with neither --workers nor --dask")
     written = {"output": str(output)} | ({"uncertainty": str(uncertainty)} if uncertainty else {})
+    written |= {name: str(path) for name, path in (extras or {}).items()}
     folder = run_folder(output)
     if is_published(folder):
         with locked(folder, alone=True):
             finish_published(folder)
         return written
-    for path in (output, uncertainty):
+    sources = [source, *(path for paths in (inputs or {}).values() for path in paths)]
+    for path in (output, uncertainty, *(extras or {}).values()):
         if path is not None:
             refuse_existing(path, overwrite=overwrite)
-            _refuse_input(path, source)
+            for each in sources:
+                _refuse_input(path, each)
     request = model.request(steps=steps, samples=samples, seed=seed, instrument=instrument)
     plan, fitted = make_plan(
         model,
         source,
         output,
         request=request,
+        inputs=inputs,
         uncertainty=uncertainty,
+        extras=extras,
         tile=tile,
         batch=batch,
         max_pixels=max_pixels,

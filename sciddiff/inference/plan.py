@@ -21,7 +21,7 @@ from sciddiff.io.profile import RasterProfile, plain_profile
 from sciddiff.io.scene import files_of
 from sciddiff.io.target import fitting
 from sciddiff.model import Model
-from sciddiff.model.fit import Fitted, fit
+from sciddiff.model.fit import Fitted, fit_all, target_profile
 from sciddiff.model.tiles import TOLERANCE, Layout, Request, lay_out
 from sciddiff.recipe import to_yaml
 
@@ -31,6 +31,8 @@ FLOAT_BYTES = 4 * 1.6
 """Of a number in a feature map, allocator's overhead included."""
 LIBRARIES = 400e6
 """Bytes that the libraries take before the first pixel."""
+Inputs = Mapping[str, Sequence[str]]
+"""Paths of the inputs beside the main one, by name."""
 OVERVIEWS = 4 / 3
 """Pixels of an output with its overviews, over its own."""
 
@@ -63,6 +65,8 @@ class Plan:
     ----------
     source
         The main image.
+    inputs
+        The others by name.
     key
         What decides the pixels, field by field: a run continues only under an equal one.
     layout
@@ -82,6 +86,7 @@ class Plan:
     """
 
     source: str
+    inputs: Mapping[str, tuple[str, ...]]
     key: Mapping[str, Any]
     layout: Layout
     request: Request
@@ -101,6 +106,7 @@ class Plan:
         layout, first = self.layout, self.products[0]
         return {
             "input": self.source,
+            **{f"input_{name}": list(paths) for name, paths in self.inputs.items()},
             "output": str(first.path),
             "output_shape": [len(first.profile.bands), *layout.shape],
             "bands": list(first.profile.names),
@@ -114,7 +120,7 @@ class Plan:
             "halo": layout.halo,
             "halo_from": layout.halo_from,
             "windows": layout.count,
-            "fill": list(layout.fallback),
+            "fill": {name: list(means) for name, means in layout.fallback.items()},
             "peak_ram_mb": round(self.needs["ram"] / 1e6),
             "peak_vram_mb": round(self.needs["vram"] / 1e6),
             "scratch_mb_at_most": round(self.needs["scratch"] / 1e6, 1),
@@ -134,7 +140,9 @@ def make_plan(
     output: Path,
     *,
     request: Request,
+    inputs: Inputs | None = None,
     uncertainty: Path | None = None,
+    extras: Mapping[str, Path] | None = None,
     tile: int | None = None,
     batch: int = 1,
     max_pixels: int | None = None,
@@ -153,11 +161,14 @@ def make_plan(
     OptionError
         Where the outputs contradict each other or the request.
     """
-    named = _outputs(output, uncertainty, request=request)
-    fitted = _fitted(model, source)
-    _refuse_size(fitted, model.task.inputs[0].ratio, source=source, max_pixels=max_pixels or MAX_PIXELS)
-    products = _products(named, fitted, model.task.inputs[0].ratio)
-    needs = _disk(products, fitted, model.task.inputs[0].ratio)
+    named = _outputs(output, uncertainty, request=request) + _extra_outputs(
+        model, extras or {}, taken=[output, uncertainty]
+    )
+    others = {name: tuple(_absolute(path) for path in paths) for name, paths in (inputs or {}).items()}
+    fitted = open_inputs(model, source, others)
+    _refuse_size(fitted, source=source, max_pixels=max_pixels or MAX_PIXELS)
+    products = _products(named, fitted, model)
+    needs = _disk(products, fitted)
     _refuse_disk(products[0].path, needs)
     try:
         layout = lay_out(model, fitted, tile=tile, tolerance=tolerance)
@@ -166,13 +177,14 @@ def make_plan(
     options = {name.upper(): str(value) for name, value in (creation_options or {}).items()}
     plan = Plan(
         source=_absolute(source),
-        key=_key(model, source, layout, request, products),
+        inputs=others,
+        key=_key(model, [source, *(path for paths in others.values() for path in paths)], layout, request, products),
         layout=layout,
         request=request,
-        grid=io.grid_of(fitted.image).zoom_to(layout.shape),
+        grid=fitted.grid,
         products=products,
         creation_options=options,
-        provenance=provenance(model, source, layout, request, command),
+        provenance=provenance(model, source, others, layout, request, command),
         needs={**needs, **_memory(model, layout, products, batch=batch)},
     )
     return plan, fitted
@@ -182,12 +194,36 @@ def _absolute(source: str) -> str:
     return os.path.abspath(source) if os.path.exists(source) else source
 
 
-def _fitted(model: Model, source: str) -> Fitted:
+def open_inputs(model: Model, source: str, inputs: Inputs) -> Fitted:
+    """Open the main image and the others, and lay them out for a model; errors name the file.
+
+    Raises
+    ------
+    InputError
+        They do not fit.
+    OptionError
+        The model takes no such input.
+    """
     image = io.open(source)
+    others = {name: [io.open(path) for path in paths] for name, paths in inputs.items()}
+    named = ", ".join([source, *(path for paths in inputs.values() for path in paths)])
     try:
-        return fit(model.recipe, image, categorical=model.task.categorical)
+        return fit_all(model.recipe, model.task, image, others)
     except InputError as error:
-        raise error if source in str(error) else InputError(f"{source}: {error}") from error
+        raise error if source in str(error) else InputError(f"{named}: {error}") from error
+
+
+def _extra_outputs(
+    model: Model, extras: Mapping[str, Path], *, taken: Sequence[Path | None]
+) -> list[tuple[str, Path, tuple[str, ...]]]:
+    unknown = [name for name in extras if name not in model.task.extras]
+    if unknown:
+        gives = ", ".join(model.task.extras) or "nothing else"
+        raise OptionError(f"{model.recipe.name} gives no {', '.join(unknown)}; beside its image it gives {gives}")
+    paths = [path.absolute() for path in [*taken, *extras.values()] if path is not None]
+    if len(set(paths)) < len(paths):
+        raise OptionError(f"two outputs have one path: {', '.join(str(path) for path in paths)}")
+    return [(name, path.absolute(), (name,)) for name, path in extras.items()]
 
 
 def _outputs(output: Path, uncertainty: Path | None, *, request: Request) -> list[tuple[str, Path, tuple[str, ...]]]:
@@ -201,25 +237,23 @@ def _outputs(output: Path, uncertainty: Path | None, *, request: Request) -> lis
     return named
 
 
-def _products(named: Sequence[tuple[str, Path, tuple[str, ...]]], fitted: Fitted, ratio: int) -> tuple[Product, ...]:
+def _products(named: Sequence[tuple[str, Path, tuple[str, ...]]], fitted: Fitted, model: Model) -> tuple[Product, ...]:
     bands = [str(name) for name in fitted.image.band.values]
-    grid = io.grid_of(fitted.image)
-    grid = grid.zoom_to((grid.shape[0] * ratio, grid.shape[1] * ratio))
     products = []
     for name, path, results in named:
         if len(results) > 1:
             profile = plain_profile([f"{band}_{result}" for result in results for band in bands])
-        elif (known := fitted.image.encoding.get("raster")) is not None:
-            profile = known.select(bands).rescaled(ratio)
+        elif name in model.task.extras:
+            profile = plain_profile(model.task.extras[name])
         else:
-            profile = plain_profile(bands)
-        products.append(Product(name, path, results, fitting(profile, grid)))
+            profile = target_profile(fitted, model.task.inputs[0].ratio) or plain_profile(bands)
+        products.append(Product(name, path, results, fitting(profile, fitted.grid)))
     return tuple(products)
 
 
-def _refuse_size(fitted: Fitted, ratio: int, *, source: str, max_pixels: int) -> None:
+def _refuse_size(fitted: Fitted, *, source: str, max_pixels: int) -> None:
     height, width = fitted.image.shape[1:]
-    pixels = height * width * ratio**2
+    pixels = math.prod(fitted.grid.shape)
     if pixels > max_pixels:
         raise InputError(
             f"{source}: {height} x {width} pixels make {pixels:.3g} pixels, more than --max-pixels {max_pixels:.3g}; "
@@ -227,9 +261,9 @@ def _refuse_size(fitted: Fitted, ratio: int, *, source: str, max_pixels: int) ->
         )
 
 
-def _disk(products: Sequence[Product], fitted: Fitted, ratio: int) -> dict[str, int]:
+def _disk(products: Sequence[Product], fitted: Fitted) -> dict[str, int]:
     """Uncompressed sizes: what scratch and outputs take at most."""
-    pixels = math.prod(fitted.image.shape[1:]) * ratio**2
+    pixels = math.prod(fitted.grid.shape)
     raw = sum(pixels * len(file_bands(item.profile)) * np.dtype(item.profile.dtype).itemsize for item in products)
     return {"scratch": raw, "output": round(raw * OVERVIEWS)}
 
@@ -275,11 +309,13 @@ def fingerprint(source: str) -> list[list[Any]]:
     return [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in stats] or [[source, None, None]]
 
 
-def _key(model: Model, source: str, layout: Layout, request: Request, products: Sequence[Product]) -> dict[str, Any]:
+def _key(
+    model: Model, sources: Sequence[str], layout: Layout, request: Request, products: Sequence[Product]
+) -> dict[str, Any]:
     key = {
         "version": __version__,
         "model": model_hash(model),
-        "input": fingerprint(source),
+        "input": [stamp for source in sources for stamp in fingerprint(source)],
         **{name: value for name, value in asdict(layout).items() if name != "halo_from"},
         **asdict(request),
         "products": [[item.name, item.path.name, list(item.results), item.profile.dtype] for item in products],
@@ -288,7 +324,9 @@ def _key(model: Model, source: str, layout: Layout, request: Request, products: 
     return plain
 
 
-def provenance(model: Model, source: str, layout: Layout, request: Request, command: str) -> dict[str, str]:
+def provenance(
+    model: Model, source: str, inputs: Inputs, layout: Layout, request: Request, command: str
+) -> dict[str, str]:
     """What a result says of its origin."""
     return {
         "VERSION": __version__,
@@ -297,6 +335,7 @@ def provenance(model: Model, source: str, layout: Layout, request: Request, comm
         "MODEL_SHA256": model_hash(model),
         "RECIPE_SHA256": hashlib.sha256(to_yaml(model.recipe).encode()).hexdigest(),
         "INPUT": Path(source).name,
+        **{f"INPUT_{name.upper()}": ", ".join(Path(path).name for path in paths) for name, paths in inputs.items()},
         "PRODUCT": request.product,
         "STEPS": str(request.steps),
         "SAMPLES": str(request.samples),

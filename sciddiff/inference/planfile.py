@@ -13,7 +13,7 @@ from sciddiff.inference.plan import Plan, Product
 from sciddiff.io.profile_json import profile_from_dict, profile_to_dict
 from sciddiff.model.tiles import Layout, Request
 
-FORMAT = "sciddiff-run/1"
+FORMAT = "sciddiff-run/2"
 
 
 def to_dict(plan: Plan) -> dict[str, Any]:
@@ -21,6 +21,7 @@ def to_dict(plan: Plan) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "source": plan.source,
+        "inputs": {name: list(paths) for name, paths in plan.inputs.items()},
         "key": dict(plan.key),
         "layout": asdict(plan.layout),
         "request": asdict(plan.request),
@@ -64,11 +65,15 @@ def from_dict(data: Mapping[str, Any], folder: Path) -> Plan:
         )
         for item in data["products"]
     ]
+    fallback = {name: tuple(means) for name, means in layout["fallback"].items()}
     instrument = {name: tuple(numbers) for name, numbers in request["instrument"].items()}
     return Plan(
         source=data["source"],
+        inputs={name: tuple(paths) for name, paths in data["inputs"].items()},
         key=data["key"],
-        layout=Layout(**{**layout, "shape": tuple(layout["shape"]), "fallback": tuple(layout["fallback"])}),
+        layout=Layout(
+            **{**layout, "fallback": fallback, **{name: tuple(layout[name]) for name in ("shape", "offset")}}
+        ),
         request=Request(**{**request, "instrument": instrument}),
         grid=GeoBox(tuple(grid["shape"]), Affine(*grid["affine"]), grid["crs"]),
         products=tuple(products),

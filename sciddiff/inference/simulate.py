@@ -4,18 +4,28 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import xarray as xr
+from numpy.typing import NDArray
 
 from sciddiff import io
 from sciddiff.errors import InputError, OutputError
-from sciddiff.model.fit import fit
+from sciddiff.io.align import aligned
+from sciddiff.model.fit import Fitted, fit
 from sciddiff.model.tiles import global_mean
 from sciddiff.model.windows import fill_invalid
 from sciddiff.recipe.schema import Recipe
-from sciddiff.tasks import build_task
+from sciddiff.tasks import Input, Observation, Task, build_task, known_name
 
 
 def simulate_file(
-    recipe: Recipe, source: str, folder: Path, *, seed: int = 0, nominal: bool = True, overwrite: bool = False
+    recipe: Recipe,
+    source: str,
+    folder: Path,
+    *,
+    guide: str | None = None,
+    seed: int = 0,
+    nominal: bool = True,
+    overwrite: bool = False,
 ) -> dict[str, Path]:
     """Degrade a clean raster by a recipe's forward model; writes one file an input, and the target.
 
@@ -24,9 +34,12 @@ def simulate_file(
     recipe
         Whose task and bands are taken.
     source
-        The clean raster; its far edge is cut to whole low-resolution pixels.
+        The clean raster; its far edge is cut to whole pixels of the main input.
     folder
-        Where `target.tif` and the inputs go, such as `image.tif`.
+        Where `target.tif` and the inputs go, such as `image.tif`, `pan.tif`, `date_1.tif`, `mask.tif`.
+    guide
+        Raster of the scene's further bands, such as the panchromatic one, brought to the source's grid by averaging
+        (Wald's protocol); the source itself where not given.
     seed
         Of a random instrument.
     nominal
@@ -42,40 +55,97 @@ def simulate_file(
     Raises
     ------
     InputError
-        Where the raster lacks a band or is smaller than one low-resolution pixel.
+        Where the raster lacks a band or is smaller than one pixel of the main input.
     """
     task = build_task(recipe)
-    fitted = fit(
-        recipe.model_copy(update={"task": recipe.task.model_copy(update={"pixel_size": None})}), io.open(source)
-    )
-    ratio = task.inputs[0].ratio
-    height, width = (side // ratio * ratio for side in fitted.image.shape[1:])
+    whole = io.open(source)
+    fitted = fit(recipe.model_copy(update={"task": recipe.task.model_copy(update={"pixel_size": None})}), whole)
+    unit = task.inputs[0].ratio
+    height, width = (side // unit * unit for side in fitted.image.shape[1:])
     if not height or not width:
-        raise InputError(f"{source}: {fitted.image.shape[1:]} pixels are fewer than one of {ratio} x {ratio}")
+        raise InputError(f"{source}: {fitted.image.shape[1:]} pixels are fewer than one of {unit} x {unit}")
     target = fitted.image.isel(y=slice(0, height), x=slice(0, width))
-    values, valid = io.read_window(target, slice(0, height), slice(0, width))
-    fill_invalid(values, valid, fallback=global_mean(target))
-    clean = np.zeros((len(task.bands), height, width), np.float32)
-    clean[list(fitted.positions)] = values
+    clean, valid = _scene(task, target, fitted, _guide(recipe, task, whole, guide))
     generator = None if nominal else torch.Generator().manual_seed(seed)
     obs = task.simulate(torch.from_numpy(clean)[None], generator)
     _make(folder)
     paths = {"target": folder / "target.tif"}
     io.save(target, paths["target"], overwrite=overwrite)
-    for spec in task.inputs:
-        low = obs.inputs[spec.name][0].numpy()[list(fitted.positions)]
-        shape = low.shape[1:]
-        r = spec.ratio
-        seen = valid.reshape(len(valid), shape[0], r, shape[1], r).all((2, 4))
-        image = io.from_array(
-            np.where(seen, low, np.nan).astype(np.float32),
-            grid=io.grid_of(target).zoom_out(r) if r > 1 else io.grid_of(target),
-            bands=[str(name) for name in target.band.values],
-            valid=seen,
-        )
-        paths[spec.name] = folder / f"{spec.name}.tif"
-        io.save(image, paths[spec.name], overwrite=overwrite)
+    for name, image in _images(task, obs, target, fitted, valid).items():
+        paths[name] = folder / f"{name}.tif"
+        io.save(image, paths[name], overwrite=overwrite)
     return paths
+
+
+def _guide(recipe: Recipe, task: Task, whole: xr.DataArray, path: str | None) -> xr.DataArray | None:
+    """The scene's further bands, on the grid of the scene."""
+    wanted = task.scene_bands[len(task.bands) :]
+    if not wanted:
+        return None
+    image = whole if path is None else io.open(path)
+    if len(image.band) != 1 or len(wanted) != 1:
+        names = [str(name) for name in image.band.values]
+        image = image.isel(band=io.match_bands(list(wanted), names, sensor=recipe.task.sensor))
+    return aligned(image, io.grid_of(whole), resampling="average")
+
+
+def _scene(
+    task: Task, target: xr.DataArray, fitted: Fitted, guide: xr.DataArray | None
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Clean scene in the task's channels, its holes filled, and the validity of the target's bands."""
+    height, width = target.shape[1:]
+    clean = np.zeros((len(task.scene_bands), height, width), np.float32)
+    values, valid = io.read_window(target, slice(0, height), slice(0, width))
+    known = valid.copy()
+    fill_invalid(values, valid, fallback=global_mean(target))
+    clean[list(fitted.positions)] = values
+    if guide is not None:
+        more, seen = io.read_window(guide, slice(0, height), slice(0, width))
+        known &= seen.all(0)
+        fill_invalid(more, seen, fallback=global_mean(guide))
+        clean[len(task.bands) :] = more
+    return clean, known
+
+
+def _images(
+    task: Task, obs: Observation, target: xr.DataArray, fitted: Fitted, valid: NDArray[np.bool_]
+) -> dict[str, xr.DataArray]:
+    """Every input as an image: those of one name are numbered."""
+    images = {}
+    for spec in task.inputs:
+        values = obs.inputs[spec.name][0].numpy()
+        known = obs.inputs.get(known_name(spec.name))
+        seen = np.ones(values.shape, bool) if known is None else np.broadcast_to(known[0].numpy() > 0, values.shape)
+        for number in range(spec.most):
+            channels = slice(number * len(spec.bands), (number + 1) * len(spec.bands))
+            if not seen[channels].any():
+                continue
+            name = spec.name if spec.most == 1 else f"{spec.name}_{number + 1}"
+            images[name] = _image(spec, task.bands, values[channels], seen[channels], target, fitted, valid)
+    return images
+
+
+def _image(
+    spec: Input,
+    task_bands: tuple[str, ...],
+    values: NDArray[np.float32],
+    seen: NDArray[np.bool_],
+    target: xr.DataArray,
+    fitted: Fitted,
+    valid: NDArray[np.bool_],
+) -> xr.DataArray:
+    grid, r = io.grid_of(target), spec.ratio
+    bands = list(spec.bands)
+    if spec.bands == task_bands:
+        values, seen = values[list(fitted.positions)], seen[list(fitted.positions)]
+        bands = [str(name) for name in target.band.values]
+    if not spec.is_mask:
+        whole: NDArray[np.bool_] = np.asarray(
+            valid.reshape(len(valid), values.shape[1], r, values.shape[2], r).all((2, 4))
+        )
+        seen = seen & (whole if len(whole) == len(seen) else whole.all(0))
+        values = np.where(seen, values, np.nan).astype(np.float32)
+    return io.from_array(values, grid=grid.zoom_out(r) if r > 1 else grid, bands=bands, valid=seen)
 
 
 def _make(folder: Path) -> None:

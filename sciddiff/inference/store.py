@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import zarr
+from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
 from sciddiff.errors import OptionError, OutputError
@@ -102,7 +103,7 @@ class Store:
         try:
             for item in self.plan.products:
                 values = np.concatenate([tile.results[name] for name in item.results])
-                valid = np.concatenate([tile.valid] * len(item.results))
+                valid = np.concatenate([_validity(tile, name) for name in item.results])
                 pixels, mask, clipped, partly = self.encoder(item).encode(values, valid, row=window.row, col=window.col)
                 self.array(item, "pixels")[:, rows, cols] = pixels
                 if mask is not None:
@@ -158,6 +159,12 @@ class Store:
             name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl"
             self._ledger = (self.folder / LEDGER / name).open("w", buffering=1)
         self._ledger.write(line + "\n")
+
+
+def _validity(tile: Tile, name: str) -> NDArray[np.bool_]:
+    """Of a result; further maps have their own bands, and are valid where they are finite."""
+    values = tile.results[name]
+    return tile.valid if values.shape == tile.valid.shape else np.isfinite(values)
 
 
 def open_store(folder: Path) -> Store:

@@ -12,12 +12,11 @@ from typing import Any, cast
 
 import torch
 
-from sciddiff import io
 from sciddiff.errors import InterruptedRun, OutputError, SciddiffError
 from sciddiff.inference.compute import compute_cores
+from sciddiff.inference.plan import open_inputs
 from sciddiff.inference.store import open_store
 from sciddiff.model import Model
-from sciddiff.model.fit import fit
 
 TURN = 0.2
 """Seconds between two looks at the stop flag."""
@@ -161,7 +160,7 @@ def run_part(
     """
     store = open_store(folder)
     try:
-        fitted = fit(model.recipe, io.open(store.plan.source), categorical=model.task.categorical)
+        fitted = open_inputs(model, store.plan.source, store.plan.inputs)
         compute_cores(model, fitted, store, numbers, batch=batch, stop=stop, progress=progress)
     finally:
         store.close()

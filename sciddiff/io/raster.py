@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 from xml.sax.saxutils import unescape
 
 import numpy as np
@@ -235,10 +235,23 @@ class Pixels:
         return numbers, read_opaque(src, self.profile, self.alpha, window)
 
 
+class Layers(Protocol):
+    """What `lazy_layers` reads from."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(c, h, w)."""
+        ...
+
+    def take(self, key: tuple[slice, ...], layer: int) -> NDArray[Any]:
+        """Return layer 0 or 1, values or validity, of a window."""
+        ...
+
+
 class _Layer(BackendArray):
     """Values or validity of a raster, as xarray indexes them."""
 
-    def __init__(self, pixels: Pixels, dtype: np.dtype[Any], layer: int) -> None:
+    def __init__(self, pixels: Layers, dtype: np.dtype[Any], layer: int) -> None:
         self.pixels, self.dtype, self.layer = pixels, dtype, layer
         self.shape = pixels.shape
 
@@ -255,7 +268,7 @@ class _Layer(BackendArray):
         return result
 
 
-def lazy_layers(pixels: Pixels, dtype: np.dtype[np.floating]) -> tuple[Any, Any]:
+def lazy_layers(pixels: Layers, dtype: np.dtype[np.floating]) -> tuple[Any, Any]:
     """Return values and validity as arrays that are read when they are asked for.
 
     Parameters

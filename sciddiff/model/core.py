@@ -1,7 +1,7 @@
 """The model: a task, a network and what was measured of them."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sciddiff import io
 from sciddiff.errors import InputError
-from sciddiff.model.fit import fit
+from sciddiff.model.fit import fit_all
 from sciddiff.model.lazy import as_dataset, predict_lazily
 from sciddiff.model.tiles import TOLERANCE, Request, lay_out, names, predict_tiles
 from sciddiff.model.windows import span
@@ -78,6 +78,7 @@ class Model:
         self,
         image: xr.DataArray | NDArray[np.floating] | Tensor,
         *,
+        inputs: Mapping[str, xr.DataArray | Sequence[xr.DataArray]] | None = None,
         steps: int | None = None,
         samples: int = 1,
         seed: int = 0,
@@ -92,6 +93,8 @@ class Model:
         ----------
         image
             As `sciddiff.open` gives it; or an array or tensor (bands, h, w) in the model's order of bands.
+        inputs
+            The task's other inputs by name, such as {"pan": sciddiff.open("pan.tif")}; several of one name as a list.
         steps
             1: the posterior mean. 2 or more: posterior samples too. The recipe's where not given.
         samples
@@ -109,7 +112,8 @@ class Model:
         -------
         xarray.Dataset
             On the target grid: `mean`; with samples `sample`; with several `std` and the 90 % interval `lower`,
-            `upper`. Invalid pixels are NaN. Of a chunked image: Dask arrays, a chunk for each core, equal to what the
+            `upper`; and the task's further maps.
+            Invalid pixels are NaN. Of a chunked image: Dask arrays, a chunk for each core, equal to what the
             image in memory gives, whatever its chunks.
 
         Raises
@@ -118,21 +122,24 @@ class Model:
             Where the image does not fit the model.
         """
         image = self._as_image(image)
-        fitted = fit(self.recipe, image, categorical=self.task.categorical)
+        others = {
+            name: [given] if isinstance(given, xr.DataArray) else list(given) for name, given in (inputs or {}).items()
+        }
+        fitted = fit_all(self.recipe, self.task, image, others)
         request = self.request(steps=steps, samples=samples, seed=seed, instrument=instrument)
         if image.chunks is not None:
             return predict_lazily(self, fitted, request, tile=tile, tolerance=tolerance)
         layout = lay_out(self, fitted, tile=tile, tolerance=tolerance)
-        shape = (len(fitted.positions), *layout.shape)
-        dtype = fitted.image.dtype
-        results = {name: np.full(shape, np.nan, dtype) for name in names(request)}
-        valid = np.zeros(shape, bool)
+        count, dtype = len(fitted.positions), fitted.image.dtype
+        sizes = dict.fromkeys(names(request), count) | {name: len(bands) for name, bands in self.task.extras.items()}
+        results = {name: np.full((size, *layout.shape), np.nan, dtype) for name, size in sizes.items()}
+        valid = np.zeros((count, *layout.shape), bool)
         for part in predict_tiles(self, fitted, layout, request, windows=layout.windows, batch=batch):
             rows, cols = span(part.window)
             for name, value in part.results.items():
                 results[name][:, rows, cols] = value
             valid[:, rows, cols] = part.valid
-        return as_dataset(results, valid, fitted, layout)
+        return as_dataset(self, results, valid, fitted)
 
     def _as_image(self, image: xr.DataArray | NDArray[np.floating] | Tensor) -> xr.DataArray:
         if isinstance(image, xr.DataArray):

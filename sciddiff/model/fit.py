@@ -1,25 +1,58 @@
-"""Whether an image fits a model: bands, pixel size, kind of value; both sides named where it does not."""
+"""Whether images fit a model: bands, pixel size, kind of value, grids; both sides named where they do not."""
 
 import math
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import xarray as xr
+from odc.geo.geobox import GeoBox
 
 from sciddiff import io
-from sciddiff.errors import InputError
+from sciddiff.errors import InputError, OptionError
+from sciddiff.io.align import aligned, refuse_apart
 from sciddiff.recipe.schema import Recipe
+from sciddiff.tasks import Input, Task
 
 METRES_PER_DEGREE = 111_320.0
 """Of latitude, on the mean sphere."""
+MOST_DRIFT = 0.1
+"""Target pixels by which two grids may come apart from one end of the image to the other."""
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """An image reduced to the model's bands in the file's own order, and the model's position of each."""
+    """Images laid out for a model.
+
+    Attributes
+    ----------
+    image
+        The main one, reduced to the model's bands in the file's own order.
+    positions
+        The model's position of each of these bands.
+    grid
+        The target grid.
+    offset
+        Target pixels (row, column) from the main image's first corner to that of the target grid.
+    others
+        The other inputs by name, on the target grid, in the order given.
+    """
 
     image: xr.DataArray
     positions: tuple[int, ...]
+    grid: GeoBox
+    offset: tuple[float, float] = (0.0, 0.0)
+    others: Mapping[str, tuple["Fitted", ...]] = field(default_factory=dict)
+
+
+def target_profile(fitted: Fitted, ratio: int) -> io.RasterProfile | None:
+    """How a file on the target grid says what the main image's file says; None for an image that came from no file."""
+    known = fitted.image.encoding.get("raster")
+    if known is None:
+        return None
+    profile = known.select([str(name) for name in fitted.image.band.values])
+    at_corner = fitted.offset == (0.0, 0.0) and fitted.grid.shape == tuple(r * ratio for r in fitted.image.shape[1:])
+    return profile.rescaled(ratio) if at_corner else profile.on_grid(fitted.grid.affine)
 
 
 def pixel_size(image: xr.DataArray) -> float | None:
@@ -46,6 +79,101 @@ def wanted(recipe: Recipe) -> str:
     bands = ", ".join(recipe.bands)
     limits = recipe.task.pixel_size
     return bands if limits is None else f"{bands} at {limits[0]:g} to {limits[1]:g} m"
+
+
+def fit_all(
+    recipe: Recipe, task: Task, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]] | None = None
+) -> Fitted:
+    """Lay the images that are given out for a task, on one target grid.
+
+    Parameters
+    ----------
+    recipe
+        The model's.
+    task
+        Its task.
+    image
+        The main image.
+    others
+        The other inputs by name.
+
+    Raises
+    ------
+    InputError
+        See `fit`; or an input that is missing, or lies elsewhere.
+    OptionError
+        An input that the task does not take.
+    """
+    others = others or {}
+    main = fit(recipe, image, categorical=task.categorical)
+    _refuse_unasked(recipe, task, others)
+    ratio = task.inputs[0].ratio
+    finer = main.grid if ratio == 1 else main.grid.zoom_to((main.grid.shape[0] * ratio, main.grid.shape[1] * ratio))
+    guide = next((spec for spec in task.inputs[1:] if spec.sets_grid), None)
+    if guide is None:
+        grid, offset = finer, (0.0, 0.0)
+    else:
+        grid = io.grid_of(others[guide.name][0])
+        offset = _offset(finer, grid, guide.name)
+    laid = {
+        spec.name: tuple(_fit_other(recipe, spec, each, grid) for each in others[spec.name])
+        for spec in task.inputs[1:]
+        if spec.name in others
+    }
+    fitted = replace(main, grid=grid, offset=offset, others=laid)
+    task.check(fitted.image, {name: [each.image for each in given] for name, given in laid.items()})
+    return fitted
+
+
+def _refuse_unasked(recipe: Recipe, task: Task, others: Mapping[str, Sequence[xr.DataArray]]) -> None:
+    known = {spec.name: spec for spec in task.inputs[1:]}
+    unknown = [name for name in others if name not in known]
+    if unknown:
+        takes = f"it takes {', '.join(known)}" if known else "it takes none beside its main image"
+        raise OptionError(f"{recipe.name} knows no input {', '.join(unknown)}; {takes}")
+    for name, spec in known.items():
+        count = len(others.get(name, ()))
+        if spec.required and not count:
+            raise InputError(f"{recipe.name} needs another input: -i {name}=PATH ({', '.join(spec.bands)})")
+        if count > spec.most:
+            raise OptionError(f"{count} images are given as {name}; {recipe.name} takes {spec.most} at most")
+
+
+def _offset(finer: GeoBox, grid: GeoBox, name: str) -> tuple[float, float]:
+    """Where a target grid begins on the main image's own refined grid, in its pixels."""
+    refuse_apart(finer, grid)
+    across = ~finer.affine * grid.affine
+    told = f"{name} has pixels of {grid.resolution.x:g} x {grid.resolution.y:g}, the image makes some of "
+    told += f"{finer.resolution.x:g} x {finer.resolution.y:g}"
+    if finer.crs != grid.crs:
+        raise InputError(f"{name} is in another coordinate reference system than the image: warp one of them first")
+    drift = max(abs(across.a - 1), abs(across.e - 1), abs(across.b), abs(across.d)) * max(grid.shape)
+    if drift > MOST_DRIFT:
+        raise InputError(
+            f"{told} for this model: the ratio of the grids is not the model's whole number, or one is turned"
+        )
+    return round(across.f, 6), round(across.c, 6)
+
+
+def _fit_other(recipe: Recipe, spec: Input, image: xr.DataArray, grid: GeoBox) -> Fitted:
+    names = [str(name) for name in image.band.values]
+    if spec.is_mask:
+        if len(names) != 1:
+            raise InputError(f"{spec.name} has {len(names)} bands, expected one: zero where clear")
+        return Fitted(aligned(image, grid, resampling="nearest"), (0,), grid)
+    if len(spec.bands) == len(names) == 1 or ("unnamed" in io.describe_bands(names) and len(names) == len(spec.bands)):
+        return Fitted(aligned(image, grid), tuple(range(len(names))), grid)
+    found: list[tuple[int, int]] = []
+    for position, band in enumerate(spec.bands):
+        try:
+            found.append((io.match_bands([band], names, sensor=recipe.task.sensor)[0], position))
+        except InputError as error:
+            if band not in recipe.optional_bands:
+                wants = ", ".join(spec.bands)
+                raise InputError(f"{spec.name} needs {wants}; got {describe(image)} ({error})") from error
+    found.sort()
+    image = image.isel(band=[index for index, _ in found])
+    return Fitted(aligned(image, grid), tuple(position for _, position in found), grid)
 
 
 def fit(recipe: Recipe, image: xr.DataArray, *, categorical: bool = False) -> Fitted:
@@ -80,7 +208,7 @@ def fit(recipe: Recipe, image: xr.DataArray, *, categorical: bool = False) -> Fi
         warnings.warn(f"bands that the model does not know are left out: {', '.join(dropped)}", stacklevel=2)
     if chosen != list(range(len(names))):
         image = image.isel(band=chosen)
-    return Fitted(image, tuple(position for _, position in pairs))
+    return Fitted(image, tuple(position for _, position in pairs), io.grid_of(image))
 
 
 def _match(recipe: Recipe, image: xr.DataArray, names: list[str]) -> list[int | None]:

@@ -2,30 +2,32 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from affine import Affine
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 
-from sciddiff import io
 from sciddiff.io.image import assemble
+from sciddiff.io.raster import lazy_layers
 from sciddiff.model.engine import Restorer
-from sciddiff.model.fit import Fitted
+from sciddiff.model.fit import Fitted, target_profile
 from sciddiff.model.tiles import (
-    Group,
     Layout,
     Request,
-    below,
     compute_group,
-    core_validity,
+    corner,
+    global_mean,
     lay_out,
     looks,
     mean_of,
     names,
+    read_group,
 )
-from sciddiff.model.windows import Reach, Window, fill_and_pad, reach, span
+from sciddiff.model.windows import Reach, Window, reach, span
 
 if TYPE_CHECKING:
     from dask.array import Array
@@ -36,11 +38,20 @@ class _Core:
     """What a task is told of its core, beside the blocks of the image under it."""
 
     window: Window
-    reached: Reach
     corner: tuple[int, int]
     layout: Layout
     request: Request
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """A fitted image without its pixels."""
+
+    shape: tuple[int, int, int]
     positions: tuple[int, ...]
+    grid: GeoBox
+    offset: tuple[float, float]
+    others: Mapping[str, tuple[Fitted, ...]]
 
 
 def predict_lazily(
@@ -68,32 +79,37 @@ def predict_lazily(
     from dask.highlevelgraph import HighLevelGraph
 
     values, valid = _sources(fitted.image)
-    layout = lay_out(model, fitted, tile=tile, tolerance=tolerance, fallback=(0.0,) * len(fitted.image))
+    means = {name: global_mean(given[0].image) for name, given in fitted.others.items()}
+    layout = lay_out(model, fitted, tile=tile, tolerance=tolerance, fallback=means)
     mean = _global_mean(values, valid)
     token = uuid.uuid4().hex
-    shared, cores = f"sciddiff-model-{token}", f"sciddiff-cores-{token}"
+    shared, told_once, cores = (f"sciddiff-{name}-{token}" for name in ("model", "frame", "cores"))
     across = -(-layout.shape[1] // layout.tile)
     places = [divmod(number, across) for number in range(layout.count)]
-    layer: dict[Any, Any] = {shared: model}
+    bands, height, width = fitted.image.shape
+    frame = _Frame((bands, height, width), fitted.positions, fitted.grid, fitted.offset, fitted.others)
+    layer: dict[Any, Any] = {shared: model, told_once: frame}
     for number, place in enumerate(places):
         window = layout.window(number)
-        reached = _reach(layout, window)
+        reached = _reach(layout, window, (height, width))
         rows, cols = (_blocks(cuts, part) for cuts, part in zip(values.chunks[1:], (reached.rows, reached.cols)))
-        told = _Core(window, reached, (rows[1], cols[1]), layout, request, fitted.positions)
+        told = _Core(window, (rows[1], cols[1]), layout, request)
         blocks = [[[(array.name, 0, i, j) for j in cols[0]] for i in rows[0]] for array in (values, valid)]
-        layer[cores, *place] = (_compute, shared, mean.key, *blocks, told)
+        layer[cores, *place] = (_compute, shared, told_once, mean.key, *blocks, told)
     sources: Any = [values, valid, mean]
     base = HighLevelGraph.from_collections(cores, layer, dependencies=sources)
-    chunks = ((len(fitted.positions),), *(_cuts(side, layout.tile) for side in layout.shape))
+    cuts = tuple(_cuts(side, layout.tile) for side in layout.shape)
 
-    def array(name: str, dtype: Any) -> "Array":
+    def array(name: str, dtype: Any, bands: int) -> "Array":
         key = f"sciddiff-{name}-{token}"
         parts: dict[Any, Any] = {(key, 0, *place): (_take, (cores, *place), name) for place in places}
         graph = HighLevelGraph({**base.layers, key: parts}, {**base.dependencies, key: {cores}})
-        return da.Array(graph, key, chunks, dtype=dtype)
+        return da.Array(graph, key, ((bands,), *cuts), dtype=dtype)
 
-    results = {name: array(name, fitted.image.dtype) for name in names(request)}
-    return as_dataset(results, array("valid", bool), fitted, layout)
+    extras = {name: len(bands) for name, bands in model.task.extras.items()}
+    sizes = {name: len(fitted.positions) for name in names(request)} | extras
+    results = {name: array(name, fitted.image.dtype, size) for name, size in sizes.items()}
+    return as_dataset(model, results, array("valid", bool, len(fitted.positions)), fitted)
 
 
 def _sources(image: xr.DataArray) -> tuple["Array", "Array"]:
@@ -118,11 +134,10 @@ def _mean(parts: Sequence[tuple[NDArray[np.floating], NDArray[np.bool_]]]) -> tu
     return mean_of(parts)
 
 
-def _reach(layout: Layout, window: Window) -> Reach:
-    r, side = layout.ratio, layout.tile + 2 * layout.halo
-    shape = (layout.shape[0] // r, layout.shape[1] // r)
-    row, col = (window.row - layout.halo) // r, (window.col - layout.halo) // r
-    return reach(shape, row=row, col=col, height=side // r, width=side // r)
+def _reach(layout: Layout, window: Window, shape: tuple[int, int]) -> Reach:
+    side = (layout.tile + 2 * layout.halo) // layout.ratio
+    row, col = corner(layout, window, ratio=layout.ratio)
+    return reach(shape, row=row, col=col, height=side, width=side)
 
 
 def _blocks(cuts: Sequence[int], part: slice) -> tuple[list[int], int]:
@@ -136,49 +151,62 @@ def _cuts(side: int, tile: int) -> tuple[int, ...]:
     return tuple(min(tile, side - start) for start in range(0, side, tile))
 
 
+class _Block:
+    """The part of an image that a task was given, for those who read windows of the whole."""
+
+    def __init__(
+        self,
+        values: NDArray[np.floating],
+        valid: NDArray[np.bool_],
+        corner: tuple[int, int],
+        shape: tuple[int, int, int],
+    ) -> None:
+        self.layers, self.corner, self.shape, self.dtype = (values, valid), corner, shape, values.dtype
+
+    def take(self, key: tuple[slice, ...], layer: int) -> NDArray[Any]:
+        """Layer 0 or 1, values or validity, of a window."""
+        rows, cols = (slice(part.start - at, part.stop - at) for part, at in zip(key[1:], self.corner, strict=True))
+        return self.layers[layer][key[0], rows, cols]
+
+
 def _compute(
     model: Restorer,
+    frame: _Frame,
     fallback: tuple[float, ...] | None,
     values: Sequence[Sequence[NDArray[np.floating]]],
     valid: Sequence[Sequence[NDArray[np.bool_]]],
     told: _Core,
 ) -> dict[str, NDArray[Any]]:
     """One core from the blocks of the image under it."""
-    layout, window, reached = told.layout, told.window, told.reached
-    top, left = told.corner
-    rows, cols = (slice(part.start - at, part.stop - at) for part, at in ((reached.rows, top), (reached.cols, left)))
-    known = np.block([list(row) for row in valid])[:, rows, cols]
-    seen = np.array(np.block([list(row) for row in values])[:, rows, cols])
-    seen[~known] = np.nan
-    under = tuple(
-        slice(part.start - whole.start, part.stop - whole.start)
-        for part, whole in zip(below(layout, window), (reached.rows, reached.cols))
-    )
-    mask = core_validity(known[:, *under], layout, window)
-    observed = np.zeros((int(mask.any()), len(model.task.bands), *_side(layout)), seen.dtype)
-    if mask.any():
-        far = fallback or (0.0,) * len(seen)
-        observed[0, list(told.positions)] = fill_and_pad(seen, known, reached, fallback=far)
-    group = Group((window,), (mask,), observed)
-    (tile,) = compute_group(model, group, layout, told.request, positions=told.positions, batch=1)
+    known = np.block([list(row) for row in valid])
+    seen = np.where(known, np.block([list(row) for row in values]), np.nan)
+    block = _Block(seen, known, told.corner, frame.shape)
+    grid = GeoBox(frame.shape[1:], Affine.identity(), None)
+    names = [str(number) for number in range(frame.shape[0])]
+    image = assemble(*lazy_layers(block, block.dtype), grid=grid, bands=names)
+    fitted = Fitted(image, frame.positions, frame.grid, frame.offset, frame.others)
+    main = {model.task.inputs[0].name: fallback or (0.0,) * frame.shape[0]}
+    layout = replace(told.layout, fallback={**told.layout.fallback, **main})
+    group = read_group(model, fitted, layout, [told.window])
+    (tile,) = compute_group(model, group, layout, told.request, positions=frame.positions, batch=1)
     return {**tile.results, "valid": tile.valid}
-
-
-def _side(layout: Layout) -> tuple[int, int]:
-    side = (layout.tile + 2 * layout.halo) // layout.ratio
-    return side, side
 
 
 def _take(results: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
     return results[name]
 
 
-def as_dataset(results: Mapping[str, Any], valid: Any, fitted: Fitted, layout: Layout) -> xr.Dataset:
+def as_dataset(model: Restorer, results: Mapping[str, Any], valid: Any, fitted: Fitted) -> xr.Dataset:
     """Join results, (c, h, w) arrays or lazy ones, into images on the target grid."""
-    grid = io.grid_of(fitted.image).zoom_to(layout.shape)
-    profile = fitted.image.encoding.get("raster")
     bands = [str(name) for name in fitted.image.band.values]
-    rescaled = None if profile is None else profile.select(bands).rescaled(layout.ratio)
-    return xr.Dataset(
-        {name: assemble(value, valid, grid=grid, bands=bands, profile=rescaled) for name, value in results.items()}
-    )
+    kept = target_profile(fitted, model.task.inputs[0].ratio)
+    images = {}
+    for name, value in results.items():
+        if name in model.task.extras:
+            seen = valid.any(0, keepdims=True) & np.ones((len(value), 1, 1), bool)
+            images[name] = assemble(value, seen, grid=fitted.grid, bands=model.task.extras[name]).rename(
+                band=f"band_{name}"
+            )
+        else:
+            images[name] = assemble(value, valid, grid=fitted.grid, bands=bands, profile=kept)
+    return xr.Dataset(images)

@@ -15,7 +15,7 @@ from sciddiff.errors import InputError, OptionError
 from sciddiff.model.engine import Restorer, restore
 from sciddiff.model.fit import Fitted
 from sciddiff.model.windows import Window, lattice, read_padded, round_up, span, tile_side, unit_of
-from sciddiff.tasks import Instrument
+from sciddiff.tasks import Input, Instrument, known_name
 
 TOLERANCE = 1e-3
 """Change of a pixel that a narrower halo may cause, in spreads of the residual."""
@@ -67,7 +67,20 @@ class Layout:
     tile: int
     halo: int
     halo_from: str
-    fallback: tuple[float, ...]
+    fallback: Mapping[str, tuple[float, ...]]
+    """Global mean of each band of each input, for pixels that have no valid one near."""
+    offset: tuple[float, float] = (0.0, 0.0)
+    """See `Fitted.offset`."""
+
+    @property
+    def begins(self) -> tuple[int, int]:
+        """The pixel (row, column) of the main image that the first target window begins in, its halo aside."""
+        return math.floor(self.offset[0] / self.ratio + 0.5), math.floor(self.offset[1] / self.ratio + 0.5)
+
+    @property
+    def phase(self) -> tuple[float, float]:
+        """Target pixels by which the target grid begins after that pixel's corner, from -ratio / 2 to ratio / 2."""
+        return tuple(o - b * self.ratio for o, b in zip(self.offset, self.begins, strict=True))  # type: ignore[return-value]
 
     @property
     def windows(self) -> list[Window]:
@@ -137,12 +150,11 @@ def lay_out(
     *,
     tile: int | None,
     tolerance: float | None = TOLERANCE,
-    fallback: tuple[float, ...] | None = None,
+    fallback: Mapping[str, tuple[float, ...]] | None = None,
 ) -> Layout:
-    """Cut the target grid of an image; `fallback` is its global mean, read from it where not given."""
+    """Cut the target grid of an image; `fallback` holds global means, read from the images where not given."""
     ratio = model.task.inputs[0].ratio
-    height, width = fitted.image.shape[1:]
-    shape = (height * ratio, width * ratio)
+    shape = (fitted.grid.shape[0], fitted.grid.shape[1])
     unit = unit_of(model.task.stride, model.network.stride)
     halo, source = choose_halo(model, tolerance)
     return Layout(
@@ -151,8 +163,20 @@ def lay_out(
         tile=tile_side(tile, shape, unit),
         halo=round_up(halo, unit),
         halo_from=source,
-        fallback=global_mean(fitted.image) if fallback is None else fallback,
+        fallback=global_means(model, fitted) if fallback is None else fallback,
+        offset=fitted.offset,
     )
+
+
+def global_means(model: Restorer, fitted: Fitted) -> dict[str, tuple[float, ...]]:
+    """Global mean of each band of each input, by the input's name; of several images those of the first."""
+    means = {model.task.inputs[0].name: global_mean(fitted.image)}
+    for name, given in fitted.others.items():
+        try:
+            means[name] = global_mean(given[0].image)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from error
+    return means
 
 
 @dataclass(frozen=True)
@@ -161,7 +185,12 @@ class Group:
 
     windows: tuple[Window, ...]
     valid: tuple[NDArray[np.bool_], ...]
-    observed: NDArray[np.floating]  # n c h w, of the windows with a valid pixel
+    observed: Mapping[str, NDArray[np.floating]]  # n c h w each, of the windows with a valid pixel
+
+    @property
+    def dtype(self) -> np.dtype[np.floating]:
+        """Of the main image."""
+        return next(iter(self.observed.values())).dtype
 
 
 def predict_tiles(
@@ -177,17 +206,44 @@ def predict_tiles(
 
 
 def read_group(model: Restorer, fitted: Fitted, layout: Layout, windows: Sequence[Window]) -> Group:
-    """Read windows with their halo, in the model's bands; those that the image lacks are zero."""
-    valid = tuple(_validity(fitted.image, layout, window) for window in windows)
+    """Read windows of all inputs with their halo, in the model's bands; those that the images lack are zero."""
+    valid = tuple(_validity(model, fitted, layout, window) for window in windows)
     asked = [window for window, mask in zip(windows, valid, strict=True) if mask.any()]
-    r, side = layout.ratio, layout.tile + 2 * layout.halo
-    observed = np.zeros((len(asked), len(model.task.bands), side // r, side // r), fitted.image.dtype)
-    for place, window in zip(observed, asked, strict=True):
-        row, col = (window.row - layout.halo) // r, (window.col - layout.halo) // r
-        place[list(fitted.positions)] = read_padded(
-            fitted.image, row=row, col=col, height=side // r, width=side // r, fallback=layout.fallback
-        )
+    main, *more = model.task.inputs
+    observed = _read_input(main, (fitted,), layout, asked, dtype=fitted.image.dtype)
+    for spec in more:
+        observed |= _read_input(spec, fitted.others.get(spec.name, ()), layout, asked, dtype=fitted.image.dtype)
     return Group(tuple(windows), valid, observed)
+
+
+def _read_input(
+    spec: Input, given: Sequence[Fitted], layout: Layout, windows: Sequence[Window], *, dtype: np.dtype[np.floating]
+) -> dict[str, NDArray[np.floating]]:
+    """Values of an input and where they are known, (n, channels, side, side) each."""
+    r, side = spec.ratio, (layout.tile + 2 * layout.halo) // spec.ratio
+    values = np.zeros((len(windows), spec.channels, side, side), dtype)
+    known = np.zeros_like(values)
+    for at, window in enumerate(windows):
+        row, col = corner(layout, window, ratio=r)
+        for number, each in enumerate(given):
+            channels = [number * len(spec.bands) + position for position in each.positions]
+            values[at, channels], known[at, channels] = read_padded(
+                each.image, row=row, col=col, height=side, width=side, fallback=_fallback(spec, layout, each)
+            )
+    if spec.is_mask:
+        values = (known * values != 0).astype(dtype)
+    return {spec.name: values, known_name(spec.name): known}
+
+
+def _fallback(spec: Input, layout: Layout, given: Fitted) -> tuple[float, ...]:
+    return layout.fallback.get(spec.name, (0.0,) * len(given.positions))
+
+
+def corner(layout: Layout, window: Window, *, ratio: int) -> tuple[int, int]:
+    """First pixel of a window and its halo in an input of a ratio; it may lie outside."""
+    begins = layout.begins if ratio == layout.ratio else (0, 0)
+    row, col = ((at - layout.halo) // ratio for at in (window.row, window.col))
+    return row + begins[0], col + begins[1]
 
 
 def compute_group(
@@ -202,7 +258,7 @@ def compute_group(
             for first in range(0, len(asked), size)
             for result in _compute(
                 model,
-                group.observed[first : first + size],
+                {name: part[first : first + size] for name, part in group.observed.items()},
                 layout,
                 request,
                 windows=asked[first : first + size],
@@ -212,12 +268,29 @@ def compute_group(
     )
     tiles = []
     for window, mask in zip(group.windows, group.valid, strict=True):
-        blank = {name: np.full(mask.shape, np.nan, group.observed.dtype) for name in names(request)}
-        found = next(results) if mask.any() else blank
-        chosen = {name: value[list(positions)] if mask.any() else value for name, value in found.items()}
-        cut = {name: np.where(mask, value, np.nan) for name, value in chosen.items()}
+        found = next(results) if mask.any() else None
+        cut = {name: _cut(found, name, mask, positions, dtype=group.dtype) for name in names(request)}
+        seen = mask.any(0)
+        for name, bands in model.task.extras.items():
+            everywhere = np.broadcast_to(seen, (len(bands), *seen.shape))
+            cut[name] = _cut(found, name, everywhere, range(len(bands)), dtype=group.dtype)
         tiles.append(Tile(window, cut, mask))
     return tiles
+
+
+def _cut(
+    found: Mapping[str, NDArray[np.floating]] | None,
+    name: str,
+    mask: NDArray[np.bool_],
+    channels: Sequence[int],
+    *,
+    dtype: np.dtype[np.floating],
+) -> NDArray[np.floating]:
+    """A result where the mask is, in the channels asked for; NaN elsewhere, and where nothing was computed."""
+    if found is None:
+        return np.full(mask.shape, np.nan, dtype)
+    result: NDArray[np.floating] = np.where(mask, found[name][list(channels)], np.nan)
+    return result
 
 
 def at_once(model: Restorer, batch: int) -> int:
@@ -236,36 +309,65 @@ def names(request: Request) -> list[str]:
     return ["mean", "sample"] if request.samples == 1 else ["mean", "sample", "std", "lower", "upper"]
 
 
-def _validity(image: xr.DataArray, layout: Layout, window: Window) -> NDArray[np.bool_]:
-    rows, cols = below(layout, window)
-    return core_validity(image.isel(y=rows, x=cols).coords["valid"].values, layout, window)
+def _validity(model: Restorer, fitted: Fitted, layout: Layout, window: Window) -> NDArray[np.bool_]:
+    """Which pixels of a core get a value, (c, h, w) in the file's bands."""
+    task = model.task
+    main = task.inputs[0]
+    around = grown(window, task.margin)
+    known = {main.name: _known(main, fitted, layout, around, channels=len(fitted.positions))}
+    for spec in task.inputs[1:]:
+        if given := fitted.others.get(spec.name, ()):
+            known[spec.name] = np.concatenate([_known(spec, each, layout, around) for each in given])
+    inner = slice(task.margin, task.margin + window.height), slice(task.margin, task.margin + window.width)
+    valid: NDArray[np.bool_] = np.broadcast_to(task.valid(known), known[main.name].shape)[:, *inner]
+    return valid
 
 
-def below(layout: Layout, window: Window) -> tuple[slice, slice]:
-    """Rows and columns of the input under a core."""
-    r = layout.ratio
-    bottom, right = -(-(window.row + window.height) // r), -(-(window.col + window.width) // r)
-    return slice(window.row // r, bottom), slice(window.col // r, right)
+def grown(window: Window, margin: int) -> Window:
+    """A window and its surroundings."""
+    return Window(window.row - margin, window.col - margin, window.height + 2 * margin, window.width + 2 * margin)
 
 
-def core_validity(valid: NDArray[np.bool_], layout: Layout, window: Window) -> NDArray[np.bool_]:
-    """Which pixels of a core are valid, from those of the input under it."""
-    return valid.repeat(layout.ratio, 1).repeat(layout.ratio, 2)[:, : window.height, : window.width]
+def _known(
+    spec: Input, given: Fitted, layout: Layout, window: Window, *, channels: int | None = None
+) -> NDArray[np.bool_]:
+    """Validity of an input at the target pixels of a window, (channels, h, w); of a mask where it is set."""
+    shape = (given.image.shape[1], given.image.shape[2])
+    rows, cols = under(layout, window, ratio=spec.ratio)
+    inside = [(at >= 0) & (at < side) for at, side in zip((rows, cols), shape, strict=True)]
+    result = np.zeros((channels or len(given.positions), len(rows), len(cols)), bool)
+    if not (inside[0].any() and inside[1].any()):
+        return result
+    rows, cols = rows[inside[0]], cols[inside[1]]
+    part = given.image.isel(y=slice(rows[0], rows[-1] + 1), x=slice(cols[0], cols[-1] + 1))
+    block = part.coords["valid"].values
+    if spec.is_mask:
+        block = block & (part.values != 0)
+    wanted = np.ix_(*inside)
+    result[:, wanted[0], wanted[1]] = block[:, rows - rows[0]][:, :, cols - cols[0]]
+    return result
+
+
+def under(layout: Layout, window: Window, *, ratio: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows and columns of an input of a ratio under each row and column of a window; they may lie outside."""
+    offset = layout.offset if ratio == layout.ratio else (0.0, 0.0)
+    row, col = (
+        np.arange(at, at + size) + 0.5 for at, size in ((window.row, window.height), (window.col, window.width))
+    )
+    rows, cols = (np.floor((at + more) / ratio).astype(np.intp) for at, more in zip((row, col), offset, strict=True))
+    return rows, cols
 
 
 def _compute(
     model: Restorer,
-    observed: NDArray[np.floating],
+    observed: Mapping[str, NDArray[np.floating]],
     layout: Layout,
     request: Request,
     *,
     windows: Sequence[Window],
     size: int,
 ) -> list[dict[str, NDArray[np.floating]]]:
-    main = model.task.inputs[0].name
-    full = np.concatenate([observed, np.repeat(observed[-1:], size - len(observed), axis=0)])
-    low = torch.from_numpy(full).to(model.residual_root.device)
-    obs = model.task.observe({main: low}, request.instrument)
+    obs = model.task.observe(_filled_up(observed, size, model.residual_root.device), _told(layout, request))
     origins = [(window.row - layout.halo, window.col - layout.halo) for window in windows]
     origins += origins[-1:] * (size - len(origins))
     stream = restore(
@@ -278,9 +380,23 @@ def _compute(
         method=request.method,
     )
     results = _summary(stream)
+    results |= model.task.extra_results(results["mean"], obs)
     return [
         {name: _core(value[n], layout, window) for name, value in results.items()} for n, window in enumerate(windows)
     ]
+
+
+def _filled_up(observed: Mapping[str, NDArray[np.floating]], size: int, device: torch.device) -> dict[str, Tensor]:
+    """Tensors of `size` windows, the last one repeated where some are missing."""
+    full = {
+        name: np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)]) for name, part in observed.items()
+    }
+    return {name: torch.from_numpy(part).to(device) for name, part in full.items()}
+
+
+def _told(layout: Layout, request: Request) -> Instrument:
+    """What is known of the instrument, and where the grids lie."""
+    return request.instrument if layout.phase == (0.0, 0.0) else {**request.instrument, "offset": layout.phase}
 
 
 def _core(value: Tensor, layout: Layout, window: Window) -> NDArray[np.floating]:

@@ -106,15 +106,17 @@ def _axis(size: int, start: int, length: int) -> tuple[slice, slice, tuple[int, 
 
 def fill_and_pad(
     values: NDArray[np.floating], valid: NDArray[np.bool_], reached: Reach, *, fallback: Sequence[float]
-) -> NDArray[np.floating]:
-    """The window of what was read: filled where invalid (in place), its edges continued by their last pixel."""
+) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
+    """The window of what was read, filled where invalid (in place), its edges continued by their last pixel; and where
+    it was valid."""
+    known = np.pad(valid[:, *reached.crop], ((0, 0), *reached.pads))
     fill_invalid(values, valid, fallback=fallback)
-    return np.pad(values[:, *reached.crop], ((0, 0), *reached.pads), mode="edge")
+    return np.pad(values[:, *reached.crop], ((0, 0), *reached.pads), mode="edge"), known
 
 
 def read_padded(
     image: xr.DataArray, *, row: int, col: int, height: int, width: int, fallback: Sequence[float]
-) -> NDArray[np.floating]:
+) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
     """Read a window that may reach beyond the image: filled where invalid, its edges continued by their last pixel.
 
     Parameters
@@ -128,8 +130,10 @@ def read_padded(
 
     Returns
     -------
-    ndarray
+    values
         (c, height, width), finite.
+    known
+        Where they were read and valid.
     """
     reached = reach((image.shape[1], image.shape[2]), row=row, col=col, height=height, width=width)
     values, valid = io.read_window(image, reached.rows, reached.cols)

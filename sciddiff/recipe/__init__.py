@@ -9,9 +9,9 @@ from sciddiff.recipe.schema import (
     Recipe,
     Sampler,
     Source,
-    SuperResolution,
     Training,
 )
+from sciddiff.recipe.tasks import SuperResolution
 
 __all__ = [
     "Data",

@@ -1,135 +1,29 @@
 """What a recipe may say: the models that check it, and from which its JSON schema and documentation are made."""
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    PrivateAttr,
-    Tag,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, PrivateAttr
 
 from sciddiff.errors import RecipeError
 from sciddiff.recipe.files import find_rasters
+from sciddiff.recipe.section import BandKey, Count, Faults, Name, Positive, Section, Share, Window, bare_path, repeated
+from sciddiff.recipe.tasks import Dehaze, FillGaps, Pansharpen, RemoveClouds, SuperResolution
 
-# Numbers must be numbers: the text "32" where a number belongs is a mistake worth reporting.
-_CONFIG = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
-
-Share = Annotated[float, Field(ge=0, le=1)]
-Gain = Annotated[float, Field(gt=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-Name = Annotated[str, Field(min_length=1)]
+Task = Annotated[SuperResolution | Pansharpen | RemoveClouds | Dehaze | FillGaps, Field(discriminator="kind")]
 
 
-def _pair(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+class Guide(Section):
+    """Where the further bands of a source's scenes come from, such as the panchromatic band."""
+
+    path: Name | None = None
+    """A raster of the same place, brought to the source's grid by averaging; null: the source itself."""
+    bands: Annotated[list[BandKey], Field(min_length=1)]
+    """Its band names or 1-based numbers, in the order in which the task wants them."""
 
 
-def _kind_of_mtf(value: Any) -> str:
-    return "per band" if isinstance(value, dict) else "one number"
-
-
-def _bare_path(value: Any) -> Any:
-    return {"path": value} if isinstance(value, str) else value
-
-
-def _kind_of_band(value: Any) -> str:
-    return "name" if isinstance(value, str) else "number"
-
-
-PerBand = Annotated[dict[str, Gain], Tag("per band")]
-Mtf = Annotated[Annotated[Gain, Tag("one number")] | PerBand, Discriminator(_kind_of_mtf)]
-BandNumber = Annotated[int, Field(ge=1), Tag("number")]
-BandKey = Annotated[Annotated[Name, Tag("name")] | BandNumber, Discriminator(_kind_of_band)]
-Window = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=4, max_length=4), BeforeValidator(_pair)]
-
-Faults = Iterator[tuple[str, str]]
-"""Keys (dotted, relative to the model) and what is wrong with each."""
-
-
-class _Section(BaseModel):
-    """A part of a recipe: immutable, without unknown keys, its cross-field faults all reported at once."""
-
-    model_config = _CONFIG
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        faults = list(self._faults())
-        if faults:
-            raise PydanticCustomError("cross_field", "fields disagree: {faults}", {"faults": faults})
-        return self
-
-    def _faults(self) -> Faults:
-        yield from ()
-
-
-def _ordered(key: str, pair: tuple[float, float] | None) -> Faults:
-    if pair is not None and pair[0] > pair[1]:
-        yield key, f"got {list(pair)}, expected the smaller number first"
-
-
-def _repeated(key: str, items: list[Any]) -> Faults:
-    twice = sorted({str(item) for item in items if item is not None and items.count(item) > 1})
-    if twice:
-        yield key, f"got {', '.join(twice)} more than once, expected each once"
-
-
-class SuperResolution(_Section):
-    """From a low-resolution image to the grid that is `ratio` times finer."""
-
-    kind: Literal["super_resolution"]
-    """Which task this is."""
-    ratio: Annotated[int, Field(ge=2, le=16)]
-    """Low-resolution pixel size divided by high-resolution pixel size."""
-    sensor: Literal[
-        "generic",
-        "sentinel2",
-        "landsat8",
-        "quickbird",
-        "ikonos",
-        "geoeye1",
-        "worldview2",
-        "worldview3",
-        "worldview4",
-        "gaofen2",
-    ] = "generic"
-    """The instrument whose nominal MTF is taken, band by band."""
-    mtf: Mtf | None = None
-    """Nominal MTF at the Nyquist frequency of the low-resolution grid, for all bands or by band, instead of the
-    sensor's."""
-    mtf_range: Annotated[tuple[Gain, Gain], BeforeValidator(_pair)] = (0.15, 0.40)
-    """Range of the MTF at Nyquist drawn in training, because real blur differs from nominal."""
-    anisotropy: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Largest relative difference of the two blur widths drawn in training."""
-    shift: Annotated[float, Field(ge=0, le=2)] = 0.5
-    """Largest sub-pixel shift drawn in training, in high-resolution pixels."""
-    noise: Annotated[tuple[Positive, Positive], BeforeValidator(_pair)] = (1e-4, 2e-2)
-    """Range of the white noise drawn in training (log-uniform), as a share of the low image's local standard
-    deviation."""
-    pixel_size: Annotated[tuple[Positive, Positive], BeforeValidator(_pair)] | None = None
-    """Smallest and largest pixel size of an input, in metres; null accepts any."""
-    projections: Annotated[int, Field(ge=0, le=10)] = 2
-    """Rounds of the matched projection of the result onto what was measured."""
-
-    def _faults(self) -> Faults:
-        for key in ("mtf_range", "noise", "pixel_size"):
-            yield from _ordered(key, getattr(self, key))
-
-
-# The second task makes this Annotated[SuperResolution | Other, Field(discriminator="kind")]; each later one joins it.
-Task = SuperResolution
-
-
-class Source(_Section):
+class Source(Section):
     """Rasters to learn from."""
 
     path: Name
@@ -143,6 +37,12 @@ class Source(_Section):
     """Block-averaging factors, one drawn at random for each sample: other pixel sizes from the same raster."""
     weight: Positive = 1.0
     """How often it is drawn, relative to the other sources."""
+    scale: Positive = 1.0
+    """Physical value of a stored step, for tasks that need reflectance and files that do not say it."""
+    offset: float = 0.0
+    """Physical value of a stored zero, likewise."""
+    guide: Guide | None = None
+    """For tasks with further bands in their scenes."""
 
     _folder: Path = PrivateAttr(default_factory=Path)
     _where: str = PrivateAttr(default="")
@@ -150,8 +50,8 @@ class Source(_Section):
     def _faults(self) -> Faults:
         if self.window is not None and not (self.window[0] < self.window[2] and self.window[1] < self.window[3]):
             yield "window", f"got {list(self.window)}, expected [row0, col0, row1, col1], row0 < row1, col0 < col1"
-        yield from _repeated("coarsen", self.coarsen)
-        yield from _repeated("bands", self.bands or [])
+        yield from repeated("coarsen", self.coarsen)
+        yield from repeated("bands", self.bands or [])
 
     def __eq__(self, other: object) -> bool:
         # Where it was written is no part of what it says.
@@ -191,11 +91,32 @@ class Source(_Section):
         except RecipeError as error:
             raise RecipeError(f"{self._where}: {error}" if self._where else str(error)) from None
 
+    def guide_file(self) -> Path | None:
+        """
+        Find the guide's raster.
 
-SourceOrPath = Annotated[Source, BeforeValidator(_bare_path, json_schema_input_type=str | Source)]
+        Returns
+        -------
+        pathlib.Path or None
+            None where it is the source itself.
+
+        Raises
+        ------
+        RecipeError
+            When there is none, or several.
+        """
+        if self.guide is None or self.guide.path is None:
+            return None
+        found = find_rasters(self.guide.path, self._folder)
+        if len(found) > 1:
+            raise RecipeError(f"{self._where}: guide.path names {len(found)} rasters, expected one")
+        return found[0]
 
 
-class Data(_Section):
+SourceOrPath = Annotated[Source, BeforeValidator(bare_path, json_schema_input_type=str | Source)]
+
+
+class Data(Section):
     """Where the training and validation images are. Split by place: no scene may stand in both."""
 
     train: list[SourceOrPath] = []
@@ -204,7 +125,7 @@ class Data(_Section):
     """Sources that the model is scored on while it trains."""
 
 
-class Network(_Section):
+class Network(Section):
     """The local U-Net: a condition encoder that runs once and a light denoiser that runs every step."""
 
     widths: Annotated[list[Count], Field(min_length=1)] = [32, 96, 128]
@@ -232,7 +153,7 @@ class Network(_Section):
                 yield key, f"got {len(blocks)} numbers, expected {len(self.widths)}: as many as widths"
 
 
-class Diffusion(_Section):
+class Diffusion(Section):
     """How noise levels are drawn in training."""
 
     sigma_median: Positive = 0.6
@@ -245,7 +166,7 @@ class Diffusion(_Section):
     """How often the instrument's numbers are hidden, so that one model serves unknown instruments too."""
 
 
-class Sampler(_Section):
+class Sampler(Section):
     """How samples are drawn where a command does not say."""
 
     steps: Annotated[int, Field(ge=1, le=1000)] = 1
@@ -254,7 +175,7 @@ class Sampler(_Section):
     """The sampler; angle is the centred one, the others exist as references."""
 
 
-class Training(_Section):
+class Training(Section):
     """How the weights are found."""
 
     steps: Count = 20_000
@@ -283,7 +204,7 @@ class Training(_Section):
             yield "warmup", f"got {self.warmup}, expected at most training.steps = {self.steps}"
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """Everything that makes a model: the task, the bands, the data, the network and how it is trained."""
 
     version: Literal[1]
@@ -312,7 +233,7 @@ class Recipe(_Section):
     """Seed of the weights, the windows and the simulation."""
 
     def _faults(self) -> Faults:
-        yield from _repeated("bands", self.bands)
+        yield from repeated("bands", self.bands)
         yield from self._unknown_bands("optional_bands", self.optional_bands)
         if set(self.bands) <= set(self.optional_bands):
             yield "optional_bands", "got every band, expected at least one band that an image must have"
@@ -327,12 +248,11 @@ class Recipe(_Section):
             yield key, f"got {', '.join(unknown)}, expected names out of bands: {', '.join(self.bands)}"
 
     def _task_faults(self) -> Faults:
-        if isinstance(self.task.mtf, dict):
-            yield from self._unknown_bands("task.mtf", list(self.task.mtf))
-        unit = math.lcm(self.task.ratio, self.network.stride)
+        yield from self._unknown_bands("task.mtf", list(self.task.gains))
+        unit = math.lcm(self.task.zoom, self.network.stride)
         if self.training.patch % unit:
             nearest = max(unit, round(self.training.patch / unit) * unit)
-            parts = f"task.ratio {self.task.ratio} and the network's stride {self.network.stride}"
+            parts = f"task.ratio {self.task.zoom} and the network's stride {self.network.stride}"
             yield "training.patch", f"got {self.training.patch}, expected a multiple of {unit} ({parts}): {nearest}"
 
     def _source_faults(self, key: str, bands: list[Any] | None) -> Faults:

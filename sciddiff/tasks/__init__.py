@@ -1,12 +1,14 @@
 """One file a task: what goes in, simulate, base, condition, project, metrics."""
 
+from typing import Any
+
 from sciddiff.recipe.schema import Recipe
-from sciddiff.tasks.base import Condition, Input, Instrument, Observation, Task
+from sciddiff.tasks.base import Condition, Input, Instrument, Observation, OneImage, Task, known_name
 from sciddiff.tasks.super_resolution import SuperResolution
 
-__all__ = ["Condition", "Input", "Instrument", "Observation", "Task", "build_task"]
+__all__ = ["Condition", "Input", "Instrument", "Observation", "OneImage", "Task", "build_task", "known_name"]
 
-KINDS = {"super_resolution": SuperResolution}
+KINDS: dict[str, Any] = {"super_resolution": SuperResolution}
 
 
 def build_task(recipe: Recipe) -> Task:

@@ -4,6 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 Instrument = Mapping[str, Sequence[float]]
@@ -12,11 +15,43 @@ Instrument = Mapping[str, Sequence[float]]
 
 @dataclass(frozen=True)
 class Input:
-    """One input image of a task: its bands, and how many target pixels lie along one of its own."""
+    """One input of a task.
+
+    Attributes
+    ----------
+    name
+        The first input's is the main image; the others are given by name (`-i pan=PATH`), on the target grid.
+    bands
+        In the task's order.
+    ratio
+        Target pixels along one of its own; 1 for all but the main image.
+    most
+        How many images may be given under this name; their bands follow each other, absent ones are zero.
+    required
+        Whether at least one must be given.
+    is_mask
+        Whether its values are classes, of which only zero and not zero count.
+    sets_grid
+        Whether the target grid is its own, rather than the main image's made `ratio` times finer.
+    """
 
     name: str
     bands: tuple[str, ...]
-    ratio: int
+    ratio: int = 1
+    most: int = 1
+    required: bool = True
+    is_mask: bool = False
+    sets_grid: bool = False
+
+    @property
+    def channels(self) -> int:
+        """Channels of its tensor."""
+        return len(self.bands) * self.most
+
+
+def known_name(name: str) -> str:
+    """Name under which the validity of an input goes, as a map of 0 and 1 of the same shape."""
+    return f"{name}_known"
 
 
 @dataclass(frozen=True)
@@ -26,7 +61,7 @@ class Observation:
     Attributes
     ----------
     inputs
-        Images by name, (b, c, h, w), each on its own grid.
+        Images by name, (b, c, h, w), each on its own grid, and whatever else is a map of the scene.
     instrument
         Numbers of the forward model by name, (b, ...): given, or the nominal ones where unknown.
     numbers
@@ -72,9 +107,46 @@ class Task(Protocol):
     """Length of `Observation.numbers`."""
     categorical: bool
     """Whether class images (palettes) may pass."""
+    scene_bands: tuple[str, ...]
+    """Channels of a clean scene: `bands`, and what else `simulate` must know of it, such as the panchromatic band."""
+    absolute: bool
+    """Whether the physical values count (reflectance), and not only their contrast."""
+    margin: int
+    """How far around a pixel, in target pixels, `valid` looks."""
+    extras: Mapping[str, tuple[str, ...]]
+    """Further results by name, and their bands."""
+
+    def valid(self, known: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.bool_]:
+        """Say which target pixels get a value, (c, h, w).
+
+        Parameters
+        ----------
+        known
+            Validity of each given input, brought to the target grid, (channels, h, w); of a mask, where it is set.
+        """
+        ...
+
+    def check(self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]]) -> None:
+        """Refuse images that fit by bands and grids but mean something else, such as digital numbers for reflectance.
+
+        Raises
+        ------
+        InputError
+            They do.
+        """
+        ...
 
     def observe(self, inputs: Mapping[str, Tensor], instrument: Instrument | None = None) -> Observation:
-        """Join measured images with the numbers of a measured instrument; those not given are the nominal ones."""
+        """Join measured images with the numbers of a measured instrument; those not given are the nominal ones.
+
+        Parameters
+        ----------
+        inputs
+            By name, (b, channels, h, w), finite; the validity of each goes under `known_name`.
+        instrument
+            Numbers by name. `offset` is no property of the instrument but of the grids: the target pixels (row, column)
+            by which the main image's first pixel begins before the window.
+        """
         ...
 
     def simulate(self, clean: Tensor, generator: Generator | None, *, instrument_dropout: float = 0.0) -> Observation:
@@ -93,6 +165,31 @@ class Task(Protocol):
         """Nearest estimate that agrees with the measurement."""
         ...
 
+    def extra_results(self, x: Tensor, obs: Observation) -> Mapping[str, Tensor]:
+        """Maps that go with the finished posterior mean `x`, (b, bands, h, w) by the names of `extras`."""
+        ...
+
     def baselines(self) -> Mapping[str, Callable[[Observation], Tensor]]:
         """Classical answers by name."""
         ...
+
+
+class OneImage:
+    """What is so unless a task says otherwise: one image of any unit in, pixels where it has some, nothing beside."""
+
+    categorical = False
+    absolute = False
+    margin = 0
+    extras: Mapping[str, tuple[str, ...]] = {}
+    inputs: tuple[Input, ...]
+
+    def valid(self, known: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.bool_]:
+        """Where the main image is."""
+        return known[self.inputs[0].name]
+
+    def check(self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]]) -> None:
+        """Any values will do."""
+
+    def extra_results(self, x: Tensor, obs: Observation) -> Mapping[str, Tensor]:
+        """None."""
+        return {}

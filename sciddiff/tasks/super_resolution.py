@@ -10,23 +10,21 @@ from torch import Generator, Tensor
 from sciddiff.baselines import back_projection, interpolation
 from sciddiff.errors import OptionError
 from sciddiff.physics import sensor
-from sciddiff.recipe.schema import SuperResolution as Settings
+from sciddiff.recipe.tasks import SuperResolution as Settings
 from sciddiff.tasks import local
-from sciddiff.tasks.base import Condition, Input, Instrument, Observation
+from sciddiff.tasks.base import Condition, Input, Instrument, Observation, OneImage
 
 GAIN_STEP = 0.01
 """Spacing of the gains for which interpolators are solved; between them they are mixed linearly."""
 
 
-class SuperResolution:
+class SuperResolution(OneImage):
     """x -> degrade(x) + noise, on a grid coarser by `ratio`; see `Task` for what each method does."""
-
-    categorical = False
 
     def __init__(self, settings: Settings, bands: Sequence[str]):
         self.settings = settings
         self.ratio = settings.ratio
-        self.bands = tuple(bands)
+        self.bands = self.scene_bands = tuple(bands)
         self.inputs: tuple[Input, ...] = (Input("image", self.bands, self.ratio),)
         self.nominal = torch.tensor(sensor.nominal_mtf(settings.sensor, bands, settings.mtf))
         self.stride = math.lcm(self.ratio, local.CELL)

@@ -20,7 +20,7 @@ def halo_table(model: Model) -> dict[str, float]:
     """
     generator = torch.Generator().manual_seed(0)
     unit = max(model.task.stride, model.network.stride)
-    clean = torch.randn(1, len(model.task.bands), SIDE, SIDE, generator=generator)
+    clean = torch.randn(1, len(model.task.scene_bands), SIDE, SIDE, generator=generator)
     frequency = torch.fft.fftfreq(SIDE)
     power = (frequency[:, None] ** 2 + frequency[None] ** 2 + 1e-4) ** -0.65
     clean = torch.fft.ifft2(torch.fft.fft2(clean) * power).real.float().to(model.device)
@@ -33,7 +33,7 @@ def halo_table(model: Model) -> dict[str, float]:
     for halo in SIZES:
         halo = -(-halo // unit) * unit
         first, side = centre - halo, CORE + 2 * halo
-        part = _crop(model, obs, first=first, side=side)
+        part = _crop(obs, first=first, side=side)
         tiles = restore(model, part, origins=[(first, first)], steps=3)
         core = slice(halo, halo + CORE)
         errors = [
@@ -44,10 +44,11 @@ def halo_table(model: Model) -> dict[str, float]:
     return table
 
 
-def _crop(model: Model, obs: Observation, *, first: int, side: int) -> Observation:
+def _crop(obs: Observation, *, first: int, side: int) -> Observation:
     """The square window of the target grid that starts at row and column `first`, with all its inputs."""
     parts = {}
-    for spec in model.task.inputs:
-        window = slice(first // spec.ratio, (first + side) // spec.ratio)
-        parts[spec.name] = obs.inputs[spec.name][..., window, window]
+    for name, image in obs.inputs.items():
+        ratio = SIDE // image.shape[-1]
+        window = slice(first // ratio, (first + side) // ratio)
+        parts[name] = image[..., window, window]
     return replace(obs, inputs=parts)

@@ -144,9 +144,9 @@ def _residual(model: Model, batches: Prefetched, *, step: int) -> tuple[Tensor, 
         obs = model.task.simulate(clean, source, instrument_dropout=recipe.diffusion.instrument_dropout)
         base = model.task.base(obs)
         condition = model.task.condition(obs, base)
-        residual = (clean - base) / condition.scale
+        residual = (clean[:, : base.shape[1]] - base) / condition.scale
         weight = (condition.scale / condition.scale.mean((2, 3), keepdim=True)).mean(1, keepdim=True)
-        weight = weight / weight.sum((2, 3), keepdim=True) / clean.shape[1]
+        weight = weight / weight.sum((2, 3), keepdim=True) / base.shape[1]
     return residual, (condition.maps, obs.numbers, source), weight
 
 
@@ -230,12 +230,12 @@ def train(
         raise OptionError(f"{checkpoint} is of another recipe; choose another folder or delete it")
     if saved is not None:
         state.restore(saved)
-    scenes = open_scenes(recipe, recipe.data.train)
+    scenes = open_scenes(recipe, state.model.task, recipe.data.train)
     valid = validation_set(recipe, state.model)
     curves = Curves(folder / "curves.jsonl", since=state.step)
     begun = time.monotonic() - state.seconds
     deadline = float("inf") if max_seconds is None else time.monotonic() + max_seconds
-    with Prefetched(scenes, recipe) as batches, stop_signals() as stopped:
+    with Prefetched(scenes, recipe, state.model.task) as batches, stop_signals() as stopped:
         if saved is None:
             state.model = replace(state.model, residual_root=covariance_root(state.model, batches))
         while state.step < recipe.training.steps:

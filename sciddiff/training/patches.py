@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from sciddiff import io
 from sciddiff.errors import InputError
+from sciddiff.io.align import aligned
 from sciddiff.recipe.schema import Recipe, Source
+from sciddiff.tasks import Task
 
 TRIES = 200
 """Windows looked at before a source counts as having none without invalid pixels."""
@@ -27,11 +29,14 @@ class Scene:
     name: str
     image: xr.DataArray  # band y x, lazy
     present: tuple[int, ...]
+    guide: xr.DataArray | None  # on the image's grid, lazy
     coarsen: tuple[int, ...]
     weight: float
+    scale: float
+    offset: float
 
 
-def open_scenes(recipe: Recipe, sources: Sequence[Source]) -> list[Scene]:
+def open_scenes(recipe: Recipe, task: Task, sources: Sequence[Source]) -> list[Scene]:
     """Open every raster of the sources, without reading pixels.
 
     Raises
@@ -43,11 +48,13 @@ def open_scenes(recipe: Recipe, sources: Sequence[Source]) -> list[Scene]:
     for source in sources:
         files = source.files()
         weight = source.weight / len(files)
-        scenes += [_open_scene(recipe, source, path=str(path), weight=weight) for path in files]
+        scenes += [
+            _open_scene(recipe, source, path=str(path), weight=weight, scene_bands=task.scene_bands) for path in files
+        ]
     return scenes
 
 
-def _open_scene(recipe: Recipe, source: Source, *, path: str, weight: float) -> Scene:
+def _open_scene(recipe: Recipe, source: Source, *, path: str, weight: float, scene_bands: Sequence[str]) -> Scene:
     present = tuple(range(len(recipe.bands)))
     if source.bands is not None:
         own = {index: band for index, band in enumerate(source.bands) if band is not None}
@@ -57,34 +64,81 @@ def _open_scene(recipe: Recipe, source: Source, *, path: str, weight: float) -> 
         image = io.open(path)
         names = [str(name) for name in image.band.values]
         image = image.isel(band=io.match_bands(recipe.bands, names, sensor=recipe.task.sensor))
+    guide = _open_guide(source, path)
+    wanted = len(scene_bands) - len(recipe.bands)
+    if (0 if guide is None else len(guide)) != wanted:
+        raise InputError(f"{path}: the task needs a guide of {wanted} bands: {', '.join(scene_bands[-wanted:])}")
     if source.window is not None:
         row0, col0, row1, col1 = source.window
         image = image.isel(y=slice(row0, row1), x=slice(col0, col1))
+        guide = None if guide is None else guide.isel(y=slice(row0, row1), x=slice(col0, col1))
     fitting = tuple(f for f in source.coarsen if min(image.shape[1:]) >= f * recipe.training.patch)
     if not fitting:
         raise InputError(
             f"{path}: {image.shape[1]} x {image.shape[2]} pixels are fewer than a training window of "
             f"{recipe.training.patch}; take a larger raster or a smaller training.patch"
         )
-    return Scene(path, image, present, fitting, weight)
+    return Scene(path, image, present, guide, fitting, weight, source.scale, source.offset)
 
 
-def _read(scene: Scene, *, bands: int, row: int, col: int, side: int, factor: int) -> NDArray[np.float32] | None:
+def _open_guide(source: Source, path: str) -> xr.DataArray | None:
+    if source.guide is None:
+        return None
+    file = source.guide_file()
+    if file is None:
+        return io.open(path, bands=source.guide.bands)
+    return aligned(io.open(file, bands=source.guide.bands), io.grid_of(io.open(path)), resampling="average")
+
+
+def read_scene(
+    scene: Scene, rows: slice, cols: slice, *, bands: int, absolute: bool
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """A window of a clean scene with `bands` channels, and its validity (h, w); absent bands are zero.
+
+    Where only contrast counts (not `absolute`) each band has mean zero and spread one over its valid pixels.
+    """
+    values, valid = io.read_window(scene.image, rows, cols)
+    places = list(scene.present)
+    if scene.guide is not None:
+        more, known = io.read_window(scene.guide, rows, cols)
+        places += range(bands - len(more), bands)
+        values, valid = np.concatenate([values, more]), np.concatenate([valid, known])
+    seen = np.asarray(valid.all(0))
+    window = np.zeros((bands, *seen.shape), np.float32)
+    window[places] = np.where(seen, scaled(values, seen, scene=scene, absolute=absolute), 0)
+    return window, seen
+
+
+def scaled(
+    values: NDArray[np.floating], seen: NDArray[np.bool_], *, scene: Scene, absolute: bool
+) -> NDArray[np.floating]:
+    """Physical values, or each band with mean zero and spread one."""
+    if absolute:
+        return scene.scale * values + scene.offset
+    if not seen.any():
+        return values
+    inside = values[:, seen].astype(np.float64)
+    mean, spread = inside.mean(1)[:, None, None], inside.std(1)[:, None, None]
+    result: NDArray[np.floating] = (values - mean) / np.where(spread > 0, spread, 1)
+    return result
+
+
+def _read(scene: Scene, *, task: Task, row: int, col: int, side: int, factor: int) -> NDArray[np.float32] | None:
     """Window of side x side pixels after averaging blocks of `factor`; None where a pixel is invalid."""
     rows, cols = slice(row, row + side * factor), slice(col, col + side * factor)
-    values, valid = io.read_window(scene.image, rows, cols)
-    if not valid.all():
+    window, seen = read_scene(scene, rows, cols, bands=len(task.scene_bands), absolute=True)
+    if not seen.all():
         return None
-    blocks = values.reshape(len(values), side, factor, side, factor).mean((2, 4), dtype=np.float64)
-    patch = np.zeros((bands, side, side), np.float32)  # a band that the scene lacks is zero
-    spread = blocks.std((1, 2), keepdims=True)
-    patch[list(scene.present)] = (blocks - blocks.mean((1, 2), keepdims=True)) / np.where(spread > 0, spread, 1)
-    return patch
+    blocks = window.reshape(len(window), side, factor, side, factor).mean((2, 4), dtype=np.float64)
+    if not task.absolute:
+        spread = blocks.std((1, 2), keepdims=True)
+        blocks = (blocks - blocks.mean((1, 2), keepdims=True)) / np.where(spread > 0, spread, 1)
+    return blocks.astype(np.float32)
 
 
-def draw_patch(scenes: Sequence[Scene], recipe: Recipe, *, rng: np.random.Generator) -> NDArray[np.float32]:
-    """One random window (bands, patch, patch), turned and mirrored, each band with mean zero and spread one."""
-    bands, side = len(recipe.bands), recipe.training.patch
+def draw_patch(scenes: Sequence[Scene], recipe: Recipe, task: Task, *, rng: np.random.Generator) -> NDArray[np.float32]:
+    """One random window (scene bands, patch, patch), turned and mirrored; see `read_scene`."""
+    side = recipe.training.patch
     weights = np.array([scene.weight for scene in scenes])
     scene = scenes[rng.choice(len(scenes), p=weights / weights.sum())]
     for _ in range(TRIES):
@@ -92,20 +146,20 @@ def draw_patch(scenes: Sequence[Scene], recipe: Recipe, *, rng: np.random.Genera
         height, width = scene.image.shape[1:]
         row = int(rng.integers(height - side * factor + 1))
         col = int(rng.integers(width - side * factor + 1))
-        patch = _read(scene, bands=bands, row=row, col=col, side=side, factor=factor)
+        patch = _read(scene, task=task, row=row, col=col, side=side, factor=factor)
         if patch is not None:
             lacking = [band in recipe.optional_bands and rng.random() < OPTIONAL_DROPOUT for band in recipe.bands]
-            patch[lacking] = 0
+            patch[: len(lacking)][lacking] = 0
             patch = np.rot90(patch, int(rng.integers(4)), (1, 2))
             return patch[:, ::-1] if rng.random() < 0.5 else patch
     raise InputError(f"{scene.name}: no window of {side} x {side} pixels without invalid ones in {TRIES} tries")
 
 
-def draw_batch(scenes: Sequence[Scene], recipe: Recipe, *, step: int, rank: int = 0) -> NDArray[np.float32]:
-    """The batch of a step, (batch, bands, patch, patch): the same whenever and wherever it is drawn."""
+def draw_batch(scenes: Sequence[Scene], recipe: Recipe, task: Task, *, step: int, rank: int = 0) -> NDArray[np.float32]:
+    """The batch of a step, (batch, scene bands, patch, patch): the same whenever and wherever it is drawn."""
     training = recipe.training
     patches = [
-        draw_patch(scenes, recipe, rng=np.random.default_rng([recipe.seed, step, rank, n]))
+        draw_patch(scenes, recipe, task, rng=np.random.default_rng([recipe.seed, step, rank, n]))
         for n in range(training.batch)
     ]
     return np.stack(patches)
@@ -114,8 +168,8 @@ def draw_batch(scenes: Sequence[Scene], recipe: Recipe, *, step: int, rank: int 
 class Prefetched:
     """Batches drawn one step ahead in a thread, so that reading overlaps with computing."""
 
-    def __init__(self, scenes: Sequence[Scene], recipe: Recipe):
-        self.scenes, self.recipe = scenes, recipe
+    def __init__(self, scenes: Sequence[Scene], recipe: Recipe, task: Task):
+        self.scenes, self.recipe, self.task = scenes, recipe, task
         self._pool = ThreadPoolExecutor(1)
         self._ahead: dict[int, Future[NDArray[np.float32]]] = {}
 
@@ -134,4 +188,4 @@ class Prefetched:
         return draw.result()
 
     def _submit(self, step: int) -> Future[NDArray[np.float32]]:
-        return self._pool.submit(draw_batch, self.scenes, self.recipe, step=step)
+        return self._pool.submit(draw_batch, self.scenes, self.recipe, self.task, step=step)

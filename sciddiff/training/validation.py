@@ -2,14 +2,12 @@
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from sciddiff import io
 from sciddiff.model import Model, restore
 from sciddiff.recipe.schema import Recipe
-from sciddiff.training.patches import open_scenes
+from sciddiff.training.patches import open_scenes, read_scene
 
 SIDE = 384
 """Largest side of a validation window, in target pixels."""
@@ -17,19 +15,22 @@ OPPONENTS = ("bicubic", "back_projection", "linear")
 
 
 def validation_set(recipe: Recipe, model: Model) -> list[Tensor]:
-    """The central window of each held-out scene, (1, c, h, w), scaled to spread one for each band."""
+    """The central window of each held-out scene, (1, scene bands, h, w); see `patches.read_scene`."""
     windows = []
     unit = math.lcm(model.task.stride, model.network.stride)
-    for scene in open_scenes(recipe, recipe.data.valid):
+    task = model.task
+    for scene in open_scenes(recipe, task, recipe.data.valid):
         height, width = (min(SIDE, side // unit * unit) for side in scene.image.shape[1:])
         row, col = (scene.image.shape[1] - height) // 2, (scene.image.shape[2] - width) // 2
-        values, valid = io.read_window(scene.image, slice(row, row + height), slice(col, col + width))
-        clean = np.zeros((len(recipe.bands), height, width), np.float32)
-        filled = np.where(valid, values, np.nan)
-        mean, spread = np.nanmean(filled, (1, 2), keepdims=True), np.nanstd(filled, (1, 2), keepdims=True)
-        clean[list(scene.present)] = np.nan_to_num((filled - mean) / np.where(spread > 0, spread, 1))
+        rows, cols = slice(row, row + height), slice(col, col + width)
+        clean, _ = read_scene(scene, rows, cols, bands=len(task.scene_bands), absolute=task.absolute)
         windows.append(torch.from_numpy(clean)[None].to(model.device))
     return windows
+
+
+def _target(model: Model, scene: Tensor) -> Tensor:
+    """What is sought of a clean scene."""
+    return scene[:, : len(model.task.bands)]
 
 
 def _psnr(estimate: Tensor, clean: Tensor) -> float:
@@ -48,6 +49,7 @@ def calibration(model: Model, windows: list[Tensor]) -> float:
     logs = []
     for number, clean in enumerate(windows):
         obs = model.task.simulate(clean, None)
+        clean = _target(model, clean)
         mean, sample = restore(model, obs, origins=[(0, 0)], steps=3, seed=number)
         present = clean.abs().amax((0, 2, 3)) > 0
         error, departure = ((each - mean)[:, present].square().mean() for each in (clean, sample))
@@ -65,5 +67,5 @@ def score(model: Model, windows: list[Tensor]) -> dict[str, float]:
         baselines = model.task.baselines()
         estimates |= {name: baselines[name](obs) for name in OPPONENTS if name in baselines}
         for name, estimate in estimates.items():
-            totals[name] = totals.get(name, 0.0) + _psnr(estimate, clean) / len(windows)
+            totals[name] = totals.get(name, 0.0) + _psnr(estimate, _target(model, clean)) / len(windows)
     return {name: round(value, 3) for name, value in totals.items()}

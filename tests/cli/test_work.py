@@ -49,7 +49,8 @@ def test_predict_passes_on_what_was_asked(call: Call, predict_file: Calls):
     command = ["predict", "m.safetensors", "a b.tif", "-o", "out.tif", "--steps", "3", "--samples", "8", "--seed", "7"]
     command += ["--uncertainty", "std.tif", "--tile", "256", "--batch", "2", "--device", "cpu", "--overwrite"]
     command += ["--co", "COMPRESS=ZSTD", "--co", "predictor=YES=no", "--instrument", "mtf=0.2,0.25"]
-    command += ["--shard", "2/4", "--max-pixels", "1000"]
+    command += ["--shard", "2/4", "--max-pixels", "1000", "-i", "pan=p.tif", "-i", "date=1.tif", "-i", "date=2.tif"]
+    command += ["--also", "flags=f.tif"]
     result = call(*command)
     assert result.exit_code == 0, result.stderr
     assert predict_file.args == ("m.safetensors on cpu", "a b.tif", Path("out.tif"))
@@ -59,6 +60,8 @@ def test_predict_passes_on_what_was_asked(call: Call, predict_file: Calls):
         "steps": 3,
         "samples": 8,
         "seed": 7,
+        "inputs": {"pan": ["p.tif"], "date": ["1.tif", "2.tif"]},
+        "extras": {"flags": Path("f.tif")},
         "uncertainty": Path("std.tif"),
         "tile": 256,
         "batch": 2,
@@ -97,6 +100,8 @@ def test_a_dry_run_prints_the_plan_and_predicts_nothing(call: Call, predict_file
         "tile": 64,
         "batch": 1,
         "instrument": {},
+        "inputs": {},
+        "extras": {},
         "uncertainty": None,
         "max_pixels": None,
     }
@@ -229,4 +234,4 @@ def test_simulate_passes_on_what_was_asked_and_needs_no_training_data(
     assert result.stdout == f"image: d{os.sep}image.tif\ntarget: d{os.sep}target.tif\n"
     assert simulate_file.args[0].name == "sr-aerial-x4"
     assert simulate_file.args[1:] == ("a.tif", Path("d"))
-    assert simulate_file.kwargs == {"seed": 5, "nominal": False, "overwrite": True}
+    assert simulate_file.kwargs == {"guide": "pan.tif", "seed": 5, "nominal": False, "overwrite": True}

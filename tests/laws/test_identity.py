@@ -14,13 +14,13 @@ from sciddiff.errors import InputError
 from sciddiff.inference import predict_file
 from sciddiff.model import Model, build
 from sciddiff.recipe import Recipe
-from sciddiff.tasks import Condition, Input, Instrument, Observation
+from sciddiff.tasks import Condition, Input, Instrument, Observation, OneImage
 from tests.zoo import compare_rasters, make_zoo
 
 NETWORK = {"widths": [8], "encoder_blocks": [0], "denoiser_blocks": [0], "stem": 2, "embedding": 4}
 
 
-class Identity:
+class Identity(OneImage):
     """A task that has nothing to restore."""
 
     radius = 0
@@ -29,7 +29,7 @@ class Identity:
     numbers = 1
 
     def __init__(self, bands: tuple[str, ...]):
-        self.bands = bands
+        self.bands = self.scene_bands = bands
         self.inputs = (Input("image", bands, 1),)
         self.maps = len(bands)
 

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from sciddiff.errors import OptionError
 from sciddiff.physics import sensor
-from sciddiff.recipe.schema import SuperResolution
+from sciddiff.recipe.tasks import SuperResolution
 
 # Remote sensing reference, section 1: sigma in fine pixels from the gain at Nyquist.
 GOLDEN = [(4, 0.15, 2.480), (4, 0.22, 2.216), (4, 0.30, 1.976), (4, 0.36, 1.820), (2, 0.30, 0.988), (6, 0.24, 3.227)]

@@ -16,6 +16,7 @@ from sciddiff.errors import InputError, InterruptedRun, ModelFileError, OptionEr
 from sciddiff.model import load
 from sciddiff.recipe import load_recipe
 from sciddiff.recipe.schema import Recipe
+from sciddiff.tasks import build_task
 from sciddiff.training import train
 from sciddiff.training.loop import learning_rate
 from sciddiff.training.patches import draw_batch, open_scenes
@@ -116,16 +117,16 @@ def test_max_time_stops_with_a_checkpoint(recipe: Recipe, tmp_path: Path) -> Non
 
 
 def test_batches_are_functions_of_the_step(recipe: Recipe) -> None:
-    scenes = open_scenes(recipe, recipe.data.train)
-    first, again, other = (draw_batch(scenes, recipe, step=step) for step in (3, 3, 4))
+    scenes = open_scenes(recipe, build_task(recipe), recipe.data.train)
+    first, again, other = (draw_batch(scenes, recipe, build_task(recipe), step=step) for step in (3, 3, 4))
     assert first.shape == (4, 2, 24, 24)
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
 def test_optional_bands_are_lacking_now_and_then(recipe: Recipe) -> None:
-    scenes = open_scenes(recipe, recipe.data.train)
-    batches = np.concatenate([draw_batch(scenes, recipe, step=step) for step in range(20)])
+    scenes = open_scenes(recipe, build_task(recipe), recipe.data.train)
+    batches = np.concatenate([draw_batch(scenes, recipe, build_task(recipe), step=step) for step in range(20)])
     lacking = ~batches.any((2, 3))
     assert not lacking[:, 0].any()
     assert 0.2 < lacking[:, 1].mean() < 0.9
@@ -138,7 +139,7 @@ def test_windows_never_hold_invalid_pixels(recipe: Recipe, tmp_path: Path) -> No
     io.save(holes, tmp_path / "holes.tif")
     source = recipe.data.train[0].model_copy(update={"path": str(tmp_path / "holes.tif")})
     with pytest.raises(InputError, match="without invalid"):
-        draw_batch(open_scenes(recipe, [source]), recipe, step=0)
+        draw_batch(open_scenes(recipe, build_task(recipe), [source]), recipe, build_task(recipe), step=0)
 
 
 def test_a_raster_smaller_than_a_window_is_named(recipe: Recipe, tmp_path: Path) -> None:
@@ -146,7 +147,7 @@ def test_a_raster_smaller_than_a_window_is_named(recipe: Recipe, tmp_path: Path)
     io.save(small, tmp_path / "small.tif")
     source = recipe.data.train[0].model_copy(update={"path": str(tmp_path / "small.tif")})
     with pytest.raises(InputError, match=r"small.tif: 20 x 90"):
-        open_scenes(recipe, [source])
+        open_scenes(recipe, build_task(recipe), [source])
 
 
 def test_the_learning_rate_rises_holds_and_falls(recipe: Recipe) -> None:

@@ -1,0 +1,161 @@
+"""What a recipe may say of each task."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from sciddiff.recipe.section import Faults, Gain, Mtf, Name, Positive, Section, Share, ordered, pair
+
+
+class Settings(Section):
+    """What all tasks have."""
+
+    sensor: Literal[
+        "generic",
+        "sentinel2",
+        "landsat8",
+        "quickbird",
+        "ikonos",
+        "geoeye1",
+        "worldview2",
+        "worldview3",
+        "worldview4",
+        "gaofen2",
+    ] = "generic"
+    """The instrument whose nominal MTF is taken, band by band."""
+    pixel_size: Annotated[tuple[Positive, Positive], BeforeValidator(pair)] | None = None
+    """Smallest and largest pixel size of an input, in metres; null accepts any."""
+
+    @property
+    def zoom(self) -> int:
+        """Target pixels along a pixel of the main image."""
+        return 1
+
+    @property
+    def gains(self) -> Mapping[str, float]:
+        """Gains at Nyquist that are given by band."""
+        return {}
+
+    def _faults(self) -> Faults:
+        yield from ordered("pixel_size", self.pixel_size)
+
+
+class SuperResolution(Settings):
+    """From a low-resolution image to the grid that is `ratio` times finer."""
+
+    kind: Literal["super_resolution"]
+    """Which task this is."""
+    ratio: Annotated[int, Field(ge=2, le=16)]
+    """Low-resolution pixel size divided by high-resolution pixel size."""
+    mtf: Mtf | None = None
+    """Nominal MTF at the Nyquist frequency of the low-resolution grid, for all bands or by band, instead of the
+    sensor's."""
+    mtf_range: Annotated[tuple[Gain, Gain], BeforeValidator(pair)] = (0.15, 0.40)
+    """Range of the MTF at Nyquist drawn in training, because real blur differs from nominal."""
+    anisotropy: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Largest relative difference of the two blur widths drawn in training."""
+    shift: Annotated[float, Field(ge=0, le=2)] = 0.5
+    """Largest sub-pixel shift drawn in training, in high-resolution pixels."""
+    noise: Annotated[tuple[Positive, Positive], BeforeValidator(pair)] = (1e-4, 2e-2)
+    """Range of the white noise drawn in training (log-uniform), as a share of the low image's local standard
+    deviation."""
+    projections: Annotated[int, Field(ge=0, le=10)] = 2
+    """Rounds of the matched projection of the result onto what was measured."""
+
+    def _faults(self) -> Faults:
+        yield from super()._faults()
+        for key in ("mtf_range", "noise"):
+            yield from ordered(key, getattr(self, key))
+
+    @property
+    def zoom(self) -> int:
+        """Target pixels along a pixel of the main image."""
+        return self.ratio
+
+    @property
+    def gains(self) -> Mapping[str, float]:
+        """Gains at Nyquist that are given by band."""
+        return self.mtf if isinstance(self.mtf, dict) else {}
+
+
+class Pansharpen(Settings):
+    """From a coarse multispectral image and a fine panchromatic one, or several fine bands, to fine bands."""
+
+    kind: Literal["pansharpen"]
+    """Which task this is."""
+    ratio: Annotated[int, Field(ge=2, le=16)]
+    """Pixel size of the image divided by that of the guide."""
+    guide: Annotated[list[Name], Field(min_length=1)] = ["pan"]
+    """Bands of the fine image."""
+    mtf: Mtf | None = None
+    """Nominal MTF of the image's bands at their Nyquist frequency, instead of the sensor's."""
+    mtf_range: Annotated[tuple[Gain, Gain], BeforeValidator(pair)] = (0.15, 0.40)
+    """Range of the MTF at Nyquist drawn in training."""
+    shift: Annotated[float, Field(ge=0, le=2)] = 0.5
+    """Largest misregistration of image and guide drawn in training, in pixels of the guide."""
+    noise: Annotated[tuple[Positive, Positive], BeforeValidator(pair)] = (1e-4, 2e-2)
+    """Range of the white noise drawn in training (log-uniform), as a share of the image's standard deviation."""
+    projections: Annotated[int, Field(ge=0, le=10)] = 2
+    """Rounds of the matched projection of the result onto the image."""
+
+    @property
+    def zoom(self) -> int:
+        """Target pixels along a pixel of the main image."""
+        return self.ratio
+
+    @property
+    def gains(self) -> Mapping[str, float]:
+        """Gains at Nyquist that are given by band."""
+        return self.mtf if isinstance(self.mtf, dict) else {}
+
+    def _faults(self) -> Faults:
+        yield from super()._faults()
+        for key in ("mtf_range", "noise"):
+            yield from ordered(key, getattr(self, key))
+
+
+class RemoveClouds(Settings):
+    """Pixels under clouds and their shadows, from other dates or from their surroundings."""
+
+    kind: Literal["remove_clouds"]
+    """Which task this is."""
+    dates: Annotated[int, Field(ge=0, le=8)] = 2
+    """Most other dates that may be given."""
+    cover: Annotated[tuple[Share, Share], BeforeValidator(pair)] = (0.1, 0.6)
+    """Range of the cloud cover drawn in training."""
+    gsd: Annotated[tuple[Positive, Positive], BeforeValidator(pair)] = (10.0, 30.0)
+    """Range of the pixel size, in metres, of which clouds are drawn in training."""
+
+    def _faults(self) -> Faults:
+        yield from super()._faults()
+        for key in ("cover", "gsd"):
+            yield from ordered(key, getattr(self, key))
+
+
+class Dehaze(Settings):
+    """The surface under haze and thin cloud, by the scattering model."""
+
+    kind: Literal["dehaze"]
+    """Which task this is."""
+    wavelengths: dict[str, Positive] | None = None
+    """Centre wavelength of each band in micrometres, where the sensor's table does not tell."""
+    strength: Annotated[tuple[Share, Share], BeforeValidator(pair)] = (0.05, 0.9)
+    """Range of the haze's thickness (one minus its transmission at 0.443 micrometres) drawn in training."""
+
+    def _faults(self) -> Faults:
+        yield from super()._faults()
+        yield from ordered("strength", self.strength)
+
+
+class FillGaps(Settings):
+    """Missing pixels: gaps between scans, dropped lines, dead columns, any mask."""
+
+    kind: Literal["fill_gaps"]
+    """Which task this is."""
+    dates: Annotated[int, Field(ge=0, le=8)] = 1
+    """Most other dates that may be given."""
+    widest: Annotated[int, Field(ge=1, le=256)] = 48
+    """Pixels between valid ones, along a row or a column, up to which invalid ones count as a gap."""
+    destripe: bool = False
+    """Whether gains and offsets of detector lines are removed too."""
