@@ -94,7 +94,7 @@ def refuse_other(plan: Plan, found: Mapping[str, Any], folder: Path) -> None:
     key = found.get("key", {})
     differing = [name for name in {**plan.key, **key} if plan.key.get(name) != key.get(name)]
     if differing:
-        name = min(differing)
+        name = next((name for name in ("input", "model") if name in differing), min(differing))
         raise OptionError(
             f"{folder} holds an unfinished run whose {name} is {key.get(name)}; this command has {plan.key.get(name)}. "
             "Give the same command to continue it, pass --overwrite to begin anew, or choose another output"

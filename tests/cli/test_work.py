@@ -230,7 +230,8 @@ def test_simulate_passes_on_what_was_asked_and_needs_no_training_data(
     monkeypatch.delenv("SCIDDIFF_REALDATA", raising=False)
     simulate_file = Calls({"image": Path("d/image.tif"), "target": Path("d/target.tif")})
     stand_in("inference", simulate_file=simulate_file)
-    result = call("simulate", "sr-aerial-x4", "a.tif", "-o", "d", "--seed", "5", "--random", "--overwrite")
+    command = ["simulate", "sr-aerial-x4", "a.tif", "-o", "d", "--seed", "5", "--random", "--overwrite"]
+    result = call(*command, "--guide", "pan.tif")
     assert result.stdout == f"image: d{os.sep}image.tif\ntarget: d{os.sep}target.tif\n"
     assert simulate_file.args[0].name == "sr-aerial-x4"
     assert simulate_file.args[1:] == ("a.tif", Path("d"))
