@@ -79,7 +79,13 @@ def lanczos(low: Tensor, ratio: int) -> Tensor:
 
 @functools.cache
 def mmse_filters(
-    gain: float, ratio: int, *, radius: int = MMSE_RADIUS, beta: float = 2.6, noise: float = 1e-4
+    gain: float,
+    ratio: int,
+    *,
+    offset: tuple[float, float] | None = None,
+    radius: int = MMSE_RADIUS,
+    beta: float = 2.6,
+    noise: float = 1e-4,
 ) -> Tensor:
     """Filters of the linear minimum-mean-square-error interpolator (simple kriging) for a sensor's MTF.
 
@@ -89,6 +95,9 @@ def mmse_filters(
         Of the sensor's MTF at the low grid's Nyquist frequency.
     ratio
         High-resolution pixels along a low one.
+    offset
+        Rows and columns by which the high grid begins after the low one, in high-resolution pixels: the filters for
+        what `sensor.degrade_at` measures. Not given: the inverse of `sensor.degrade`.
     radius
         Of the filters, in low-resolution pixels.
     beta
@@ -111,11 +120,12 @@ def mmse_filters(
     f2 = f[:, None] ** 2 + f[None] ** 2
     power = 1 / (f2 + 1e-5) ** (beta / 2)
     sigma = ratio * math.sqrt(-2 * math.log(gain)) / math.pi
-    aperture = np.cos(math.pi * f) if ratio % 2 == 0 else np.ones(size)
-    centre = np.exp(-1j * math.pi * f) if ratio % 2 == 0 else np.ones(size)
+    middle = (ratio - 1) / 2 - (ratio - 1) // 2
+    aperture = np.cos(math.pi * f) if middle and offset is None else np.ones(size)
+    centres = [aperture * np.exp(-2j * math.pi * f * (middle - shift)) for shift in offset or (0.0, 0.0)]
     mtf = np.exp(-2 * math.pi**2 * sigma**2 * f2)
     auto = np.fft.ifft2(power * (mtf * np.outer(aperture, aperture)) ** 2).real
-    cross = np.fft.ifft2(power * mtf * np.outer(aperture * centre, aperture * centre)).real
+    cross = np.fft.ifft2(power * mtf * np.outer(*centres)).real
     tap = np.arange(-radius, radius + 1)
     grid = np.stack(np.meshgrid(tap, tap, indexing="ij"), -1).reshape(-1, 2)  # taps, (y, x)
     between = (grid[:, None] - grid[None]) * ratio % size

@@ -131,10 +131,43 @@ def degrade(high: Tensor, ratio: int, *, sigma: Tensor, shift: Tensor | None = N
     Tensor
         (b, c, h / ratio, w / ratio).
     """
-    b, c, h, w = high.shape
     even = ratio % 2 == 0
     shift = torch.zeros_like(sigma) if shift is None else shift
-    kernels = line_kernels(sigma.reshape(-1), radius, shift=shift.reshape(-1), even=even).reshape(b * c, 2, -1)
+    kernels = line_kernels(sigma.reshape(-1), radius, shift=shift.reshape(-1), even=even)
+    return _read(high, ratio, kernels=kernels, radius=radius)
+
+
+def degrade_at(high: Tensor, ratio: int, *, sigma: Tensor, offset: Tensor, radius: int) -> Tensor:
+    """What `degrade` gives, for low pixels anywhere: the Gaussian is read at their exact, sub-pixel centres.
+
+    Parameters
+    ----------
+    high
+        The scene, (b, c, h, w), sides multiples of `ratio`. Edges are continued by their last pixel.
+    ratio
+        High-resolution pixels along a low one.
+    sigma
+        Standard deviations (b, c, 2) along rows and columns, in high-resolution pixels.
+    offset
+        Rows and columns (b, c, 2) by which the first high pixel's corner lies after that of the first low pixel, in
+        high-resolution pixels.
+    radius
+        Of the kernel, in high-resolution pixels: that of the Gaussian and of the offset.
+
+    Returns
+    -------
+    Tensor
+        (b, c, h / ratio, w / ratio).
+    """
+    centre = (ratio - 1) / 2 - (ratio - 1) // 2 - offset
+    kernels = line_kernels(sigma.reshape(-1), radius, shift=centre.reshape(-1), even=False)
+    return _read(high, ratio, kernels=kernels, radius=radius)
+
+
+def _read(high: Tensor, ratio: int, *, kernels: Tensor, radius: int) -> Tensor:
+    """Filter (b, c, h, w) by line kernels (2 b c, taps), rows and columns in turn, at every block's centre."""
+    b, c, h, w = high.shape
+    kernels = kernels.reshape(b * c, 2, -1)
     first = (ratio - 1) // 2 - radius  # of the taps that the first low pixel reads
     last = (h // ratio - 1) * ratio + first + kernels.shape[2] - h
     pad = (-first, last)
