@@ -4,13 +4,20 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PrivateAttr
+from pydantic import BeforeValidator, Discriminator, Field, PrivateAttr, Tag
 
 from sciddiff.errors import RecipeError
 from sciddiff.recipe.files import find_rasters
 from sciddiff.recipe.section import BandKey, Count, Faults, Name, Positive, Section, Share, Window, bare_path, repeated
 from sciddiff.recipe.tasks import Dehaze, FillGaps, Pansharpen, RemoveClouds, SuperResolution
 
+
+def _kind_of_offset(value: Any) -> str:
+    return "per band" if isinstance(value, (list, tuple)) else "one number"
+
+
+Offset = Annotated[float, Tag("one number")]
+Offsets = Annotated[list[float], Field(min_length=1), Tag("per band")]
 Task = Annotated[SuperResolution | Pansharpen | RemoveClouds | Dehaze | FillGaps, Field(discriminator="kind")]
 
 
@@ -39,8 +46,9 @@ class Source(Section):
     """How often it is drawn, relative to the other sources."""
     scale: Positive = 1.0
     """Physical value of a stored step, for tasks that need reflectance and files that do not say it."""
-    offset: float = 0.0
-    """Physical value of a stored zero, likewise."""
+    offset: Annotated[Offset | Offsets, Discriminator(_kind_of_offset)] = 0.0
+    """Physical value of a stored zero, likewise; one for all, or one a band in the order of the recipe's bands, such as
+    the light of the air that a clear scene at the top of the atmosphere holds."""
     guide: Guide | None = None
     """For tasks with further bands in their scenes."""
 
@@ -241,6 +249,7 @@ class Recipe(Section):
         for role in ("train", "valid"):
             for index, source in enumerate(getattr(self.data, role)):
                 yield from self._source_faults(f"data.{role}.{index}.bands", source.bands)
+                yield from self._offset_faults(f"data.{role}.{index}.offset", source)
 
     def _unknown_bands(self, key: str, names: list[str]) -> Faults:
         unknown = [name for name in names if name not in self.bands]
@@ -254,6 +263,14 @@ class Recipe(Section):
             nearest = max(unit, round(self.training.patch / unit) * unit)
             parts = f"task.ratio {self.task.zoom} and the network's stride {self.network.stride}"
             yield "training.patch", f"got {self.training.patch}, expected a multiple of {unit} ({parts}): {nearest}"
+
+    def _offset_faults(self, key: str, source: Source) -> Faults:
+        if not isinstance(source.offset, list):
+            return
+        if len(source.offset) != len(self.bands):
+            yield key, f"got {len(source.offset)} numbers, expected one, or {len(self.bands)}: {', '.join(self.bands)}"
+        if source.guide is not None:
+            yield key, "got one a band beside a guide, expected one number: it holds for the guide too"
 
     def _source_faults(self, key: str, bands: list[Any] | None) -> Faults:
         if bands is None:

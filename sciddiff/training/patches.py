@@ -33,7 +33,7 @@ class Scene:
     coarsen: tuple[int, ...]
     weight: float
     scale: float
-    offset: float
+    offset: float | list[float]  # one, or one for each of the recipe's bands
 
 
 def open_scenes(recipe: Recipe, task: Task, sources: Sequence[Source]) -> list[Scene]:
@@ -114,7 +114,9 @@ def scaled(
 ) -> NDArray[np.floating]:
     """Physical values, or each band with mean zero and spread one."""
     if absolute:
-        return scene.scale * values + scene.offset
+        if isinstance(scene.offset, float):
+            return scene.scale * values + scene.offset
+        return scene.scale * values + np.array([[[scene.offset[at]]] for at in scene.present], np.float32)
     if not seen.any():
         return values
     inside = values[:, seen].astype(np.float64)
