@@ -81,7 +81,7 @@ def compute_cores(
                     written(0)
                     raise InterruptedRun(f"stopped by {name}; the same command continues")
                 taken, future = reading.popleft()
-                tiles, size = _within_memory(model, future.result(), store, positions=fitted.positions, size=size)
+                tiles, size = _within_memory(model, future.result(), store, positions=fitted.results, size=size)
                 writing.append((len(taken), writer.submit(put, taken, tiles)))
                 written(WAITING)
             written(0)

@@ -238,7 +238,7 @@ def _outputs(output: Path, uncertainty: Path | None, *, request: Request) -> lis
 
 
 def _products(named: Sequence[tuple[str, Path, tuple[str, ...]]], fitted: Fitted, model: Model) -> tuple[Product, ...]:
-    bands = [str(name) for name in fitted.image.band.values]
+    bands = list(fitted.result_bands)
     products = []
     for name, path, results in named:
         if len(results) > 1:

@@ -130,7 +130,7 @@ class Model:
         if image.chunks is not None:
             return predict_lazily(self, fitted, request, tile=tile, tolerance=tolerance)
         layout = lay_out(self, fitted, tile=tile, tolerance=tolerance)
-        count, dtype = len(fitted.positions), fitted.image.dtype
+        count, dtype = len(fitted.results), fitted.image.dtype
         sizes = dict.fromkeys(names(request), count) | {name: len(bands) for name, bands in self.task.extras.items()}
         results = {name: np.full((size, *layout.shape), np.nan, dtype) for name, size in sizes.items()}
         valid = np.zeros((count, *layout.shape), bool)
@@ -145,11 +145,12 @@ class Model:
         if isinstance(image, xr.DataArray):
             return image
         values = image.detach().cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
-        if values.ndim != 3 or len(values) != len(self.task.bands):
-            expected = f"({len(self.task.bands)}, height, width): {', '.join(self.task.bands)}"
+        bands = self.task.inputs[0].bands
+        if values.ndim != 3 or len(values) != len(bands):
+            expected = f"({len(bands)}, height, width): {', '.join(bands)}"
             raise InputError(f"got an array of shape {values.shape}, expected {expected}")
         grid = GeoBox(values.shape[1:], Affine.identity(), None)
-        return io.from_array(values, grid=grid, bands=list(self.task.bands))
+        return io.from_array(values, grid=grid, bands=list(bands))
 
 
 def build_network(recipe: Recipe, task: Task) -> UNet:

@@ -11,6 +11,7 @@ from odc.geo.geobox import GeoBox
 from sciddiff import io
 from sciddiff.errors import InputError, OptionError
 from sciddiff.io.align import aligned, refuse_apart
+from sciddiff.io.profile import plain_profile
 from sciddiff.recipe.schema import Recipe
 from sciddiff.tasks import Input, Task
 
@@ -36,6 +37,8 @@ class Fitted:
         Target pixels (row, column) from the main image's first corner to that of the target grid.
     others
         The other inputs by name, on the target grid, in the order given.
+    own_bands
+        Bands of the result where they are not the main image's: it says another quantity.
     """
 
     image: xr.DataArray
@@ -43,14 +46,31 @@ class Fitted:
     grid: GeoBox
     offset: tuple[float, float] = (0.0, 0.0)
     others: Mapping[str, tuple["Fitted", ...]] = field(default_factory=dict)
+    own_bands: tuple[str, ...] = ()
+
+    @property
+    def results(self) -> tuple[int, ...]:
+        """The model's position of each band of the result."""
+        return tuple(range(len(self.own_bands))) or self.positions
+
+    @property
+    def result_bands(self) -> tuple[str, ...]:
+        """Names of the result's bands."""
+        return self.own_bands or tuple(str(name) for name in self.image.band.values)
 
 
 def target_profile(fitted: Fitted, ratio: int) -> io.RasterProfile | None:
-    """How a file on the target grid says what the main image's file says; None for an image that came from no file."""
+    """How a file on the target grid says what the main image's file says; None for an image that came from no file.
+
+    Of a result that is another quantity nothing is kept but where it lies: neither scale nor unit, colour or tags.
+    """
     known = fitted.image.encoding.get("raster")
     if known is None:
         return None
-    profile = known.select([str(name) for name in fitted.image.band.values])
+    if fitted.own_bands:
+        where = {name: getattr(known, name) for name in ("transform", "crs_wkt", "gcps", "gcp_crs_wkt", "rpcs")}
+        known = replace(plain_profile(fitted.own_bands), **where)
+    profile = known.select(fitted.result_bands)
     at_corner = fitted.offset == (0.0, 0.0) and fitted.grid.shape == tuple(r * ratio for r in fitted.image.shape[1:])
     return profile.rescaled(ratio) if at_corner else profile.on_grid(fitted.grid.affine)
 
@@ -120,7 +140,8 @@ def fit_all(
         for spec in task.inputs[1:]
         if spec.name in others
     }
-    fitted = replace(main, grid=grid, offset=offset, others=laid)
+    own_bands = () if task.bands == task.inputs[0].bands else task.bands
+    fitted = replace(main, grid=grid, offset=offset, others=laid, own_bands=own_bands)
     task.check(fitted.image, {name: [each.image for each in given] for name, given in laid.items()})
     return fitted
 

@@ -52,6 +52,7 @@ class _Frame:
     grid: GeoBox
     offset: tuple[float, float]
     others: Mapping[str, tuple[Fitted, ...]]
+    own_bands: tuple[str, ...]
 
 
 def predict_lazily(
@@ -87,7 +88,9 @@ def predict_lazily(
     across = -(-layout.shape[1] // layout.tile)
     places = [divmod(number, across) for number in range(layout.count)]
     bands, height, width = fitted.image.shape
-    frame = _Frame((bands, height, width), fitted.positions, fitted.grid, fitted.offset, fitted.others)
+    frame = _Frame(
+        (bands, height, width), fitted.positions, fitted.grid, fitted.offset, fitted.others, fitted.own_bands
+    )
     layer: dict[Any, Any] = {shared: model, told_once: frame}
     for number, place in enumerate(places):
         window = layout.window(number)
@@ -107,9 +110,9 @@ def predict_lazily(
         return da.Array(graph, key, ((bands,), *cuts), dtype=dtype)
 
     extras = {name: len(bands) for name, bands in model.task.extras.items()}
-    sizes = {name: len(fitted.positions) for name in names(request)} | extras
+    sizes = {name: len(fitted.results) for name in names(request)} | extras
     results = {name: array(name, fitted.image.dtype, size) for name, size in sizes.items()}
-    return as_dataset(model, results, array("valid", bool, len(fitted.positions)), fitted)
+    return as_dataset(model, results, array("valid", bool, len(fitted.results)), fitted)
 
 
 def _sources(image: xr.DataArray) -> tuple["Array", "Array"]:
@@ -184,11 +187,11 @@ def _compute(
     grid = GeoBox(frame.shape[1:], Affine.identity(), None)
     names = [str(number) for number in range(frame.shape[0])]
     image = assemble(*lazy_layers(block, block.dtype), grid=grid, bands=names)
-    fitted = Fitted(image, frame.positions, frame.grid, frame.offset, frame.others)
+    fitted = Fitted(image, frame.positions, frame.grid, frame.offset, frame.others, frame.own_bands)
     main = {model.task.inputs[0].name: fallback or (0.0,) * frame.shape[0]}
     layout = replace(told.layout, fallback={**told.layout.fallback, **main})
     group = read_group(model, fitted, layout, [told.window])
-    (tile,) = compute_group(model, group, layout, told.request, positions=frame.positions, batch=1)
+    (tile,) = compute_group(model, group, layout, told.request, positions=fitted.results, batch=1)
     return {**tile.results, "valid": tile.valid}
 
 
@@ -198,7 +201,7 @@ def _take(results: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
 
 def as_dataset(model: Restorer, results: Mapping[str, Any], valid: Any, fitted: Fitted) -> xr.Dataset:
     """Join results, (c, h, w) arrays or lazy ones, into images on the target grid."""
-    bands = [str(name) for name in fitted.image.band.values]
+    bands = list(fitted.result_bands)
     kept = target_profile(fitted, model.task.inputs[0].ratio)
     images = {}
     for name, value in results.items():

@@ -202,7 +202,7 @@ def predict_tiles(
     """
     for first in range(0, len(windows), batch):
         group = read_group(model, fitted, layout, windows[first : first + batch])
-        yield from compute_group(model, group, layout, request, positions=fitted.positions, batch=batch)
+        yield from compute_group(model, group, layout, request, positions=fitted.results, batch=batch)
 
 
 def read_group(model: Restorer, fitted: Fitted, layout: Layout, windows: Sequence[Window]) -> Group:
@@ -249,7 +249,7 @@ def corner(layout: Layout, window: Window, *, ratio: int) -> tuple[int, int]:
 def compute_group(
     model: Restorer, group: Group, layout: Layout, request: Request, *, positions: Sequence[int], batch: int
 ) -> list[Tile]:
-    """Compute the cores of a group; `positions` are the model's places of the image's bands."""
+    """Compute the cores of a group; `positions` are the model's places of the result's bands."""
     asked = [window for window, mask in zip(group.windows, group.valid, strict=True) if mask.any()]
     size = at_once(model, batch)
     results = iter(
@@ -310,7 +310,7 @@ def names(request: Request) -> list[str]:
 
 
 def _validity(model: Restorer, fitted: Fitted, layout: Layout, window: Window) -> NDArray[np.bool_]:
-    """Which pixels of a core get a value, (c, h, w) in the file's bands."""
+    """Which pixels of a core get a value, (c, h, w) in the bands of the result."""
     task = model.task
     main = task.inputs[0]
     around = grown(window, task.margin)
@@ -319,7 +319,8 @@ def _validity(model: Restorer, fitted: Fitted, layout: Layout, window: Window) -
         if given := fitted.others.get(spec.name, ()):
             known[spec.name] = np.concatenate([_known(spec, each, layout, around) for each in given])
     inner = slice(task.margin, task.margin + window.height), slice(task.margin, task.margin + window.width)
-    valid: NDArray[np.bool_] = np.broadcast_to(task.valid(known), known[main.name].shape)[:, *inner]
+    shape = (len(fitted.results), *known[main.name].shape[1:])
+    valid: NDArray[np.bool_] = np.broadcast_to(task.valid(known), shape)[:, *inner]
     return valid
 
 

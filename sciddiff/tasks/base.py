@@ -98,6 +98,7 @@ class Task(Protocol):
 
     inputs: tuple[Input, ...]
     bands: tuple[str, ...]
+    """Of the result: the main image's, or the task's own where the result is another quantity."""
     radius: int
     stride: int
     """Target pixels to which windows are aligned so that all grids are cut at whole pixels."""
@@ -108,7 +109,8 @@ class Task(Protocol):
     categorical: bool
     """Whether class images (palettes) may pass."""
     scene_bands: tuple[str, ...]
-    """Channels of a clean scene: `bands`, and what else `simulate` must know of it, such as the panchromatic band."""
+    """Channels of a clean scene: the main image's bands, and what else `simulate` must know of it, such as the
+    panchromatic band."""
     absolute: bool
     """Whether the physical values count (reflectance), and not only their contrast."""
     margin: int
@@ -153,6 +155,10 @@ class Task(Protocol):
         """Degrade clean scenes (b, c, h, w) by instruments drawn at random; by the nominal one without a generator."""
         ...
 
+    def truth(self, clean: Tensor, obs: Observation) -> Tensor:
+        """What is sought of a clean scene of which `simulate` made `obs`, (b, bands, h, w)."""
+        ...
+
     def base(self, obs: Observation) -> Tensor:
         """Whatever is linear: the cheap estimate that the network corrects."""
         ...
@@ -163,6 +169,10 @@ class Task(Protocol):
 
     def project(self, x: Tensor, obs: Observation) -> Tensor:
         """Nearest estimate that agrees with the measurement."""
+        ...
+
+    def degrade(self, high: Tensor, obs: Observation) -> Tensor | None:
+        """What the main image would be of the scene `high`, without noise; None where that is not known."""
         ...
 
     def extra_results(self, x: Tensor, obs: Observation) -> Mapping[str, Tensor]:
@@ -182,6 +192,7 @@ class OneImage:
     margin = 0
     extras: Mapping[str, tuple[str, ...]] = {}
     inputs: tuple[Input, ...]
+    bands: tuple[str, ...]
 
     def valid(self, known: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.bool_]:
         """Where the main image is."""
@@ -189,6 +200,14 @@ class OneImage:
 
     def check(self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]]) -> None:
         """Any values will do."""
+
+    def truth(self, clean: Tensor, obs: Observation) -> Tensor:
+        """The scene itself, in the bands of the result."""
+        return clean[:, : len(self.bands)]
+
+    def degrade(self, high: Tensor, obs: Observation) -> Tensor | None:
+        """The scene itself."""
+        return high
 
     def extra_results(self, x: Tensor, obs: Observation) -> Mapping[str, Tensor]:
         """None."""

@@ -144,7 +144,7 @@ def _residual(model: Model, batches: Prefetched, *, step: int) -> tuple[Tensor, 
         obs = model.task.simulate(clean, source, instrument_dropout=recipe.diffusion.instrument_dropout)
         base = model.task.base(obs)
         condition = model.task.condition(obs, base)
-        residual = (clean[:, : base.shape[1]] - base) / condition.scale
+        residual = (model.task.truth(clean, obs) - base) / condition.scale
         weight = (condition.scale / condition.scale.mean((2, 3), keepdim=True)).mean(1, keepdim=True)
         weight = weight / weight.sum((2, 3), keepdim=True) / base.shape[1]
     return residual, (condition.maps, obs.numbers, source), weight

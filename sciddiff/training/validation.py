@@ -28,11 +28,6 @@ def validation_set(recipe: Recipe, model: Model) -> list[Tensor]:
     return windows
 
 
-def _target(model: Model, scene: Tensor) -> Tensor:
-    """What is sought of a clean scene."""
-    return scene[:, : len(model.task.bands)]
-
-
 def _psnr(estimate: Tensor, clean: Tensor) -> float:
     """In dB over the bands present, the peak taken as one spread of the band: differences are what counts."""
     present = clean.abs().amax((0, 2, 3)) > 0
@@ -49,7 +44,7 @@ def calibration(model: Model, windows: list[Tensor]) -> float:
     logs = []
     for number, clean in enumerate(windows):
         obs = model.task.simulate(clean, None)
-        clean = _target(model, clean)
+        clean = model.task.truth(clean, obs)
         mean, sample = restore(model, obs, origins=[(0, 0)], steps=3, seed=number)
         present = clean.abs().amax((0, 2, 3)) > 0
         error, departure = ((each - mean)[:, present].square().mean() for each in (clean, sample))
@@ -66,6 +61,7 @@ def score(model: Model, windows: list[Tensor]) -> dict[str, float]:
         estimates = {"mean": next(restore(model, obs, origins=[(0, 0)]))}
         baselines = model.task.baselines()
         estimates |= {name: baselines[name](obs) for name in OPPONENTS if name in baselines}
+        truth = model.task.truth(clean, obs)
         for name, estimate in estimates.items():
-            totals[name] = totals.get(name, 0.0) + _psnr(estimate, _target(model, clean)) / len(windows)
+            totals[name] = totals.get(name, 0.0) + _psnr(estimate, truth) / len(windows)
     return {name: round(value, 3) for name, value in totals.items()}
