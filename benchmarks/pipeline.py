@@ -40,7 +40,8 @@ def write_raster(path: Path, side: int, bands: tuple[str, ...]) -> None:
 
 def run_network(model: Model, group: Group, count: int) -> None:
     """Encoder and denoiser on every window."""
-    task, side = model.task, group.observed.shape[-1] * model.task.inputs[0].ratio
+    task, main = model.task, model.task.inputs[0]
+    side = group.observed[main.name].shape[-1] * main.ratio
     maps = torch.zeros(1, task.maps, side, side).contiguous(memory_format=torch.channels_last)
     state, angle = torch.zeros(1, len(task.bands), side, side), torch.full((1,), torch.pi / 2)
     with torch.inference_mode():
@@ -51,7 +52,7 @@ def run_network(model: Model, group: Group, count: int) -> None:
 def run_engine(model: Model, groups: list[Group]) -> None:
     """Base, condition, network and projection on every window."""
     for group in groups:
-        obs = model.task.observe({model.task.inputs[0].name: torch.from_numpy(group.observed)})
+        obs = model.task.observe({name: torch.from_numpy(part) for name, part in group.observed.items()})
         next(restore(model, obs, origins=[(0, 0)]))
 
 

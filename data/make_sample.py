@@ -1,4 +1,5 @@
-"""Make the sample of `sciddiff demo`: a synthetic multispectral scene as a Sentinel-2 instrument would see it.
+"""Make the sample of `sciddiff demo`: a synthetic multispectral scene as a Sentinel-2 instrument would see it
+if all its bands had pixels of 10 m.
 
     python data/make_sample.py [OUTPUT]
 
@@ -25,30 +26,41 @@ PIXEL = 10.0
 """Metres."""
 FINE = 3
 """Drawn pixels along one of the instrument's."""
-BANDS = ("B02", "B03", "B04", "B08")
-NAMES = ("blue 490 nm", "green 560 nm", "red 665 nm", "near infrared 842 nm")
+BANDS = ("B02", "B03", "B04", "B08", "B05", "B06", "B07", "B8A", "B11", "B12")
+NAMES = (
+    "blue 490 nm",
+    "green 560 nm",
+    "red 665 nm",
+    "near infrared 842 nm",
+    "red edge 705 nm",
+    "red edge 740 nm",
+    "red edge 783 nm",
+    "near infrared 865 nm",
+    "short-wave infrared 1610 nm",
+    "short-wave infrared 2190 nm",
+)
 SCALE = 0.0001
-NYQUIST_GAIN = (0.275, 0.28, 0.25, 0.24)
+NYQUIST_GAIN = (0.275, 0.28, 0.25, 0.24, 0.27, 0.27, 0.27, 0.27, 0.25, 0.25)
 """Of the instrument's MTF, band by band."""
 
-SPECTRA: Mapping[str, tuple[float, float, float, float]] = {
-    "soil": (0.085, 0.115, 0.150, 0.225),
-    "dark soil": (0.060, 0.080, 0.105, 0.165),
-    "stubble": (0.105, 0.150, 0.190, 0.285),
-    "wheat": (0.030, 0.062, 0.036, 0.440),
-    "rape": (0.052, 0.125, 0.100, 0.430),
-    "maize": (0.034, 0.056, 0.036, 0.385),
-    "meadow": (0.038, 0.078, 0.050, 0.355),
-    "beet": (0.030, 0.068, 0.034, 0.510),
-    "broadleaf": (0.022, 0.044, 0.026, 0.330),
-    "conifer": (0.017, 0.029, 0.019, 0.205),
-    "water": (0.042, 0.048, 0.030, 0.014),
-    "asphalt": (0.088, 0.095, 0.100, 0.130),
-    "track": (0.125, 0.155, 0.190, 0.260),
-    "tiles": (0.075, 0.095, 0.170, 0.235),
-    "slate": (0.095, 0.100, 0.105, 0.125),
-    "bright roof": (0.330, 0.345, 0.355, 0.385),
-    "garden": (0.048, 0.078, 0.062, 0.285),
+SPECTRA: Mapping[str, tuple[float, ...]] = {
+    "soil": (0.085, 0.115, 0.150, 0.225, 0.175, 0.195, 0.210, 0.235, 0.300, 0.260),
+    "dark soil": (0.060, 0.080, 0.105, 0.165, 0.120, 0.135, 0.150, 0.175, 0.220, 0.190),
+    "stubble": (0.105, 0.150, 0.190, 0.285, 0.215, 0.240, 0.262, 0.295, 0.350, 0.270),
+    "wheat": (0.030, 0.062, 0.036, 0.440, 0.075, 0.310, 0.410, 0.455, 0.190, 0.085),
+    "rape": (0.052, 0.125, 0.100, 0.430, 0.150, 0.330, 0.400, 0.440, 0.210, 0.105),
+    "maize": (0.034, 0.056, 0.036, 0.385, 0.080, 0.270, 0.350, 0.400, 0.180, 0.085),
+    "meadow": (0.038, 0.078, 0.050, 0.355, 0.105, 0.260, 0.320, 0.370, 0.210, 0.110),
+    "beet": (0.030, 0.068, 0.034, 0.510, 0.080, 0.350, 0.470, 0.530, 0.200, 0.090),
+    "broadleaf": (0.022, 0.044, 0.026, 0.330, 0.060, 0.225, 0.300, 0.345, 0.150, 0.070),
+    "conifer": (0.017, 0.029, 0.019, 0.205, 0.040, 0.135, 0.180, 0.215, 0.085, 0.040),
+    "water": (0.042, 0.048, 0.030, 0.014, 0.022, 0.018, 0.016, 0.012, 0.006, 0.004),
+    "asphalt": (0.088, 0.095, 0.100, 0.130, 0.108, 0.115, 0.122, 0.135, 0.160, 0.150),
+    "track": (0.125, 0.155, 0.190, 0.260, 0.210, 0.228, 0.243, 0.265, 0.330, 0.300),
+    "tiles": (0.075, 0.095, 0.170, 0.235, 0.195, 0.212, 0.224, 0.242, 0.290, 0.280),
+    "slate": (0.095, 0.100, 0.105, 0.125, 0.110, 0.115, 0.120, 0.127, 0.140, 0.135),
+    "bright roof": (0.330, 0.345, 0.355, 0.385, 0.362, 0.370, 0.378, 0.388, 0.400, 0.380),
+    "garden": (0.048, 0.078, 0.062, 0.285, 0.095, 0.200, 0.255, 0.300, 0.200, 0.130),
 }
 CROPS = ("wheat", "rape", "maize", "meadow", "beet", "soil", "dark soil", "stubble")
 CROP_SHARES = (0.24, 0.08, 0.14, 0.22, 0.06, 0.10, 0.06, 0.10)
@@ -59,7 +71,7 @@ VILLAGES = (((480, 3070), 330.0), ((2500, 1000), 250.0), ((3900, 2850), 280.0), 
 
 
 def spectrum(name: str) -> Array:
-    """Reflectance of a class, (4, 1)."""
+    """Reflectance of a class, (bands, 1)."""
     return np.array(SPECTRA[name])[:, None]
 
 
@@ -111,7 +123,7 @@ def parcels(
 
 
 def farmland(rng: np.random.RandomState, number: NDArray[np.int64], across: Array) -> Array:
-    """Reflectance of the fields, (4, h, w): each of one crop, of its own vigour, with rows and patches."""
+    """Reflectance of the fields, (bands, h, w): each of one crop, of its own vigour, with rows and patches."""
     ids, where = np.unique(number, return_inverse=True)
     where = where.reshape(number.shape)
     table = np.stack([np.array(SPECTRA[name]) for name in CROPS], 1)
@@ -179,7 +191,7 @@ def sunlit(rng: np.random.RandomState, shape: tuple[int, int]) -> Array:
 
 
 def draw(rng: np.random.RandomState) -> Array:
-    """Reflectance of the scene, (4, FINE h, FINE w)."""
+    """Reflectance of the scene, (bands, FINE h, FINE w)."""
     south, east = coordinates()
     shape = south.shape
     district, border = districts(rng, south, east)
@@ -208,7 +220,7 @@ def draw(rng: np.random.RandomState) -> Array:
 
 
 def measure(rng: np.random.RandomState, scene: Array) -> NDArray[np.uint16]:
-    """Digital numbers of the instrument, (4, h, w), 0 in the corner that the swath misses."""
+    """Digital numbers of the instrument, (bands, h, w), 0 in the corner that the swath misses."""
     measured = np.empty((len(BANDS), *SHAPE))
     for band, gain in enumerate(NYQUIST_GAIN):
         sigma = FINE * np.sqrt(-2 * np.log(gain)) / np.pi
@@ -222,7 +234,7 @@ def measure(rng: np.random.RandomState, scene: Array) -> NDArray[np.uint16]:
 
 
 def make() -> NDArray[np.uint16]:
-    """The scene as stored, (4, 480, 512)."""
+    """The scene as stored, (10, 480, 512)."""
     rng = np.random.RandomState(SEED)  # its stream is frozen, that of newer generators is not
     return measure(rng, draw(rng))
 

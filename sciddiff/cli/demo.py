@@ -1,5 +1,8 @@
 """`sciddiff demo`: the whole path on the sample and a model that come with the package."""
 
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,25 +12,60 @@ from sciddiff.cli.options import device_option, is_quiet, overwrite_option, pick
 from sciddiff.cli.output import Progress
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from sciddiff.evaluation import Comparison
     from sciddiff.model import Model
 
-MODELS = {"super_resolution": "sr-sentinel2-x4"}
-"""The model of each task."""
+
+@dataclass(frozen=True)
+class Demo:
+    """What a task's demo shows: a shipped model, what it does, and what is done to the sample for it."""
+
+    model: str
+    title: str
+    done: str
+
+
+DEMOS = {
+    "super_resolution": Demo("sr-sentinel2-x4", "4 times finer", "was degraded 4 times by the model's own instrument"),
+    "pansharpen": Demo(
+        "sharpen-sentinel2-20m",
+        "20 m bands as fine as the 10 m bands",
+        "kept its four fine bands, and its other bands were degraded 2 times by the model's own instrument",
+    ),
+    "remove_clouds": Demo(
+        "remove-clouds", "what lies under clouds", "was covered by simulated clouds and shadows, on several dates"
+    ),
+    "dehaze": Demo("dehaze", "the surface under haze", "was veiled by simulated haze"),
+    "fill_gaps": Demo(
+        "fill-gaps", "gaps between scans filled", "lost what Landsat 7 misses without its scan line corrector"
+    ),
+}
 STEPS = 3
 """Of the sample."""
 FILES = {
     "target.tif": "the sample itself, which the demo degrades and tries to get back",
-    "image.tif": "what a coarser instrument would have measured of it: the input",
+    "image.tif": "what was measured of it: the input",
     "mean.tif": "the posterior mean: the least error, no invented detail",
     "sample.tif": "one posterior sample: as much detail as the truth, part of it invented",
     "panel.png": "all of them side by side",
     "report.html": "pictures, errors, spectra and figures on one page",
 }
+INPUTS = {
+    "pan": "the fine bands: the second input",
+    "date": "another date of the same place",
+    "mask": "where clouds and shadows are",
+}
+EXTRAS = {
+    "flag": "of each pixel: 0 observed, 1 taken from another date, 2 made up",
+    "transmission": "share of the light that passes the haze",
+}
 
 
 @click.command()
-@click.argument("task", type=click.Choice(list(MODELS)), default="super_resolution")
+@click.argument("task", type=click.Choice(list(DEMOS)), default="super_resolution")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), default=Path("sciddiff-demo"), show_default=True, metavar="DIR"
 )
@@ -46,17 +84,17 @@ def demo(ctx: click.Context, task: str, output: Path, model: str | None, device:
     from sciddiff.evaluation import write_report
     from sciddiff.model import load
 
-    loaded = load(model or MODELS[task], device=pick_device(device))
-    comparison = _restore(ctx, loaded, output, overwrite=overwrite)
+    loaded = load(model or DEMOS[task].model, device=pick_device(device))
+    comparison, files = _restore(ctx, loaded, output, overwrite=overwrite)
     say(ctx, "writing the report")
     write_report(
         comparison,
         output,
-        title=f"{loaded.recipe.name}: {comparison.ratio} times finer",
-        summary=_summary(comparison),
-        notes={**FILES, "model": loaded.recipe.name, "command": f"sciddiff demo {task}"},
+        title=f"{loaded.recipe.name}: {DEMOS[task].title}",
+        summary=_summary(comparison, DEMOS[task].done),
+        notes={**files, "model": loaded.recipe.name, "command": f"sciddiff demo {task}"},
     )
-    _print(comparison, output)
+    _print(comparison, output, files)
 
 
 def say(ctx: click.Context, text: str) -> None:
@@ -86,8 +124,10 @@ def _refuse(folder: Path, overwrite: bool) -> None:
         )
 
 
-def _restore(ctx: click.Context, model: "Model", folder: Path, *, overwrite: bool) -> "Comparison":
-    """Degrade and restore through files, as a user would with `simulate` and `predict`, and compare."""
+def _restore(
+    ctx: click.Context, model: "Model", folder: Path, *, overwrite: bool
+) -> tuple["Comparison", dict[str, str]]:
+    """Degrade and restore through files, as a user would with `simulate` and `predict`; the scores, and the files."""
     from sciddiff import io
     from sciddiff.cli import command_line
     from sciddiff.evaluation import judge
@@ -96,8 +136,15 @@ def _restore(ctx: click.Context, model: "Model", folder: Path, *, overwrite: boo
     from sciddiff.recipe import sample_path
 
     source = sample_path()
-    say(ctx, f"degrading {source.name} with the instrument of {model.recipe.name}")
-    paths = simulate_file(model.recipe, str(source), folder, overwrite=overwrite)
+    say(ctx, f"simulating what {model.recipe.name} is for on {source.name}")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "bands that the model does not know")  # the sample serves all models
+        paths = simulate_file(model.recipe, str(source), folder, overwrite=overwrite)
+    others = {
+        spec.name: [str(path) for name, path in paths.items() if name.rstrip("_0123456789") == spec.name]
+        for spec in model.task.inputs[1:]
+    }
+    extras = {name: folder / f"{name}.tif" for name in model.task.extras}
     results = {}
     for result, file, steps in ((MEAN, "mean.tif", 1), (SAMPLE, "sample.tif", STEPS)):
         with Progress(ctx, result) as progress:
@@ -106,16 +153,42 @@ def _restore(ctx: click.Context, model: "Model", folder: Path, *, overwrite: boo
                 str(paths["image"]),
                 folder / file,
                 steps=steps,
+                inputs={name: given for name, given in others.items() if given},
+                extras=extras if result == MEAN else None,
                 overwrite=overwrite,
                 command=command_line(ctx),
                 progress=progress,
             )
         results[result] = io.open(folder / file)
     say(ctx, "comparing with the classical answers")
-    return judge(model, io.open(paths["target"]), low=io.open(paths["image"]), estimates=results)
+    comparison = judge(
+        model,
+        io.open(paths["target"]),
+        low=io.open(paths["image"]),
+        others={name: [io.open(path) for path in given] for name, given in others.items() if given},
+        estimates=results,
+        where=_hidden(paths),
+    )
+    inputs = {path.name: INPUTS[name.rstrip("_0123456789")] for name, path in paths.items() if path.name not in FILES}
+    return comparison, {**FILES, **inputs, **{path.name: EXTRAS[name] for name, path in extras.items()}}
 
 
-def _summary(comparison: "Comparison") -> str:
+def _hidden(paths: Mapping[str, Path]) -> "NDArray[np.bool_] | None":
+    """The pixels that the simulation hid, (h, w); None where it changed all of them."""
+    from sciddiff import io
+
+    _, known = io.read_window(io.open(paths["target"]), slice(None), slice(None))
+    _, measured = io.read_window(io.open(paths["image"]), slice(None), slice(None))
+    if measured.shape != known.shape:
+        return None
+    hidden: NDArray[np.bool_] = (known & ~measured).any(0)
+    if "mask" in paths:
+        mask, _ = io.read_window(io.open(paths["mask"]), slice(None), slice(None))
+        hidden = hidden | (mask != 0).any(0)
+    return hidden if hidden.any() else None
+
+
+def _summary(comparison: "Comparison", done: str) -> str:
     from sciddiff.evaluation.compare import MEAN
     from sciddiff.evaluation.tables import method_name, opponents
 
@@ -123,12 +196,12 @@ def _summary(comparison: "Comparison") -> str:
         f"{comparison.gain(MEAN, other):+.2f} dB against {method_name(other)}" for other in opponents(comparison)
     )
     return (
-        f"A synthetic scene was degraded {comparison.ratio} times by the model's own instrument and restored. "
+        f"A synthetic scene {done}, and was restored. "
         f"The posterior mean scores {comparison.scores[MEAN].psnr:.2f} dB: {gains}."
     )
 
 
-def _print(comparison: "Comparison", folder: Path) -> None:
+def _print(comparison: "Comparison", folder: Path, files: Mapping[str, str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -145,7 +218,7 @@ def _print(comparison: "Comparison", folder: Path) -> None:
         table.add_row(*(row[at] for at in kept))
     console.print(table)
     console.print()
-    width = max(len(str(folder / name)) for name in FILES)
-    for name, text in FILES.items():
+    width = max(len(str(folder / name)) for name in files)
+    for name, text in files.items():
         click.echo(f"{folder / name!s:{width}}  {text}")
     click.echo(f"\nOpen {(folder / 'report.html').resolve()} in a browser.")

@@ -1,6 +1,7 @@
 """A model against the classical answers, on a clean scene degraded by the model's own nominal instrument."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,9 +15,10 @@ from sciddiff import io
 from sciddiff.errors import InputError
 from sciddiff.evaluation import metrics
 from sciddiff.model import Model
-from sciddiff.model.fit import Fitted, fit
-from sciddiff.model.tiles import global_mean
+from sciddiff.model.fit import Fitted, fit, fit_all
+from sciddiff.model.tiles import global_mean, observe_whole
 from sciddiff.model.windows import fill_invalid
+from sciddiff.tasks import Observation
 
 MEAN, SAMPLE, REGRESSOR = "posterior mean", "sample", "regressor"
 
@@ -38,7 +40,7 @@ class Scores:
     ergas
         See `metrics.ergas`.
     consistency
-        RMSE of the degraded result against what was measured, in the unit of the image.
+        RMSE of the degraded result against what was measured, in the unit of the image; NaN where not defined.
     octaves
         Power above the truth's in dB, averaged over bands that are not flat, the finest octave first.
     octaves_worst
@@ -71,8 +73,10 @@ class Comparison:
         Bounds in cycles a pixel, the finest first.
     truth, valid
         The clean scene and its mask, (c, h, w).
+    scored
+        The pixels whose errors count, (c, h, w).
     low, low_valid
-        What was measured, invalid pixels filled, and its mask, on the low grid.
+        The main image as measured and its mask, on its own grid.
     estimates
         Results by method, (c, h, w).
     scores
@@ -85,6 +89,7 @@ class Comparison:
     octaves: tuple[tuple[float, float], ...]
     truth: NDArray[np.floating]
     valid: NDArray[np.bool_]
+    scored: NDArray[np.bool_]
     low: NDArray[np.floating]
     low_valid: NDArray[np.bool_]
     estimates: Mapping[str, NDArray[np.floating]]
@@ -138,7 +143,7 @@ def degrade_image(model: Model, clean: xr.DataArray) -> tuple[xr.DataArray, xr.D
     truth = fitted.image.isel(y=slice(0, height), x=slice(0, width))
     values, valid = _filled(truth)
     obs = model.task.simulate(_in_model(model, fitted, values), None)
-    low = _of_file(fitted, obs.inputs[_main(model)])
+    low = _of_file(fitted, obs.inputs[model.task.inputs[0].name])
     seen = valid.reshape(len(valid), height // ratio, ratio, width // ratio, ratio).all((2, 4))
     bands = [str(name) for name in truth.band.values]
     return truth, io.from_array(low, grid=io.grid_of(truth).zoom_out(ratio), bands=bands, valid=seen)
@@ -200,6 +205,8 @@ def judge(
     *,
     low: xr.DataArray,
     estimates: Mapping[str, xr.DataArray],
+    others: Mapping[str, Sequence[xr.DataArray]] | None = None,
+    where: NDArray[np.bool_] | None = None,
     border: int = 0,
     peak: float | None = None,
 ) -> Comparison:
@@ -212,17 +219,21 @@ def judge(
     truth
         The clean image, (band, y, x).
     low
-        What was measured of it.
+        What was measured of it: the task's main image.
     estimates
         Results by name, on the grid and in the bands of `truth`.
+    others
+        The task's other inputs by name.
+    where
+        (h, w): the pixels whose errors count, such as those under clouds; all where not given.
     border, peak
         See `compare`.
     """
     any_size = model.recipe.task.model_copy(update={"pixel_size": None})
-    fitted = fit(model.recipe.model_copy(update={"task": any_size}), low)
+    fitted = fit_all(model.recipe.model_copy(update={"task": any_size}), model.task, low, others)
     clean, valid = io.read_window(truth, slice(None), slice(None))
-    low_values, low_valid = _filled(fitted.image)
-    obs = model.task.observe({_main(model): _in_model(model, fitted, low_values)})
+    low_values, low_valid = io.read_window(fitted.image, slice(None), slice(None))
+    obs = observe_whole(model, fitted)
     results = {name: _of_file(fitted, method(obs)) for name, method in model.task.baselines().items()}
     for name, image in estimates.items():
         values, known = io.read_window(image, slice(None), slice(None))
@@ -230,23 +241,32 @@ def judge(
             raise InputError(f"{name} is {values.shape} (bands, h, w); the truth is {clean.shape}")
         results[name] = values
         valid &= known
-    ratio = model.task.inputs[0].ratio
-    inner = _within(valid, border)
+    scored = _within(valid, border) & (True if where is None else where)
+    if not scored.any():
+        raise InputError("no valid pixel is left to score")
     height = peak if peak is not None else peak_of(truth, clean[valid])
-    # where the instrument's footprint holds an invalid pixel, part of what it would measure is made up
-    clear = low_valid & (_degraded(model, fitted, (~valid).astype(np.float64)) < 1e-12)
-    scores = {}
-    for name, values in results.items():
-        misfit = _misfit(model, fitted, values, valid=valid, low=low_values, clear=clear)
-        scores[name] = _scores(values, clean, valid=inner, peak=height, ratio=ratio, consistency=misfit)
+    measured = low_valid if where is None or where.shape != low_valid.shape[1:] else low_valid & ~where
+    scores = {
+        name: _scores(
+            values,
+            clean,
+            valid=_within(valid, border),
+            scored=scored,
+            peak=height,
+            ratio=model.task.inputs[0].ratio,
+            consistency=_misfit(model, fitted, values, obs=obs, valid=valid, measured=measured),
+        )
+        for name, values in results.items()
+    }
     return Comparison(
         bands=tuple(str(name) for name in truth.band.values),
-        ratio=ratio,
+        ratio=model.task.inputs[0].ratio,
         peak=height,
         octaves=tuple(metrics.octaves(clean.shape)),
         truth=clean,
         valid=valid,
-        low=low_values,
+        scored=scored,
+        low=np.where(low_valid, low_values, 0),
         low_valid=low_valid,
         estimates=results,
         scores=scores,
@@ -278,6 +298,7 @@ def _scores(
     truth: NDArray[np.floating],
     *,
     valid: NDArray[np.bool_],
+    scored: NDArray[np.bool_],
     peak: float,
     ratio: int,
     consistency: float,
@@ -288,20 +309,15 @@ def _scores(
         above = np.full((1, len(metrics.octaves(truth.shape))), np.nan)
     worst = above[np.nan_to_num(np.abs(above)).argmax(0), np.arange(above.shape[1])]
     return Scores(
-        psnr=metrics.psnr(values, truth, data_range=peak, valid=valid),
-        psnr_bands=tuple(metrics.psnr_bands(values, truth, data_range=peak, valid=valid)),
-        rmse=metrics.rmse(values, truth, valid=valid),
-        sam=metrics.sam(values, truth, valid=valid),
-        ergas=metrics.ergas(values, truth, ratio=ratio, valid=valid),
+        psnr=metrics.psnr(values, truth, data_range=peak, valid=scored),
+        psnr_bands=tuple(metrics.psnr_bands(values, truth, data_range=peak, valid=scored)),
+        rmse=metrics.rmse(values, truth, valid=scored),
+        sam=metrics.sam(values, truth, valid=scored),
+        ergas=metrics.ergas(values, truth, ratio=ratio, valid=scored),
         consistency=consistency,
         octaves=tuple(above.mean(0).tolist()),
         octaves_worst=tuple(worst.tolist()),
     )
-
-
-def _degraded(model: Model, fitted: Fitted, values: NDArray[np.floating]) -> NDArray[np.floating]:
-    """What the nominal instrument measures, in the file's bands."""
-    return _of_file(fitted, model.task.simulate(_in_model(model, fitted, values), None).inputs[_main(model)])
 
 
 def _misfit(
@@ -309,13 +325,22 @@ def _misfit(
     fitted: Fitted,
     result: NDArray[np.floating],
     *,
+    obs: Observation,
     valid: NDArray[np.bool_],
-    low: NDArray[np.floating],
-    clear: NDArray[np.bool_],
+    measured: NDArray[np.bool_],
 ) -> float:
+    """RMSE of the degraded result against the main image, where no invalid pixel takes part; NaN if not defined."""
     filled = np.where(valid, result, np.nan).astype(np.float64)
     fill_invalid(filled, valid, fallback=[float(band[known].mean()) for band, known in zip(result, valid)])
-    return metrics.consistency_rmse(filled, low, degrade=lambda high: _degraded(model, fitted, high), valid=clear)
+    image = obs.inputs[model.task.inputs[0].name]
+    again, holes = (
+        model.task.degrade(_in_model(model, fitted, part).to(image.dtype), obs)
+        for part in (filled, (~valid).astype(np.float64))
+    )
+    if again is None or holes is None:
+        return math.nan
+    clear = measured & (_of_file(fitted, holes).astype(np.float64) < 1e-6)
+    return metrics.rmse(_of_file(fitted, again), _of_file(fitted, image), valid=clear) if clear.any() else math.nan
 
 
 def _within(valid: NDArray[np.bool_], border: int) -> NDArray[np.bool_]:
@@ -332,10 +357,6 @@ def _filled(image: xr.DataArray) -> tuple[NDArray[np.floating], NDArray[np.bool_
     values, valid = io.read_window(image, slice(None), slice(None))
     fill_invalid(values, valid, fallback=global_mean(image))
     return values, valid
-
-
-def _main(model: Model) -> str:
-    return model.task.inputs[0].name
 
 
 def _in_model(model: Model, fitted: Fitted, values: NDArray[np.floating]) -> Tensor:

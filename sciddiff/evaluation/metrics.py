@@ -1,7 +1,6 @@
 """Metrics of images: arrays first (result, truth), bands first, invalid pixels left out everywhere."""
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -267,29 +266,3 @@ def _rings(image: Array, edges: NDArray[np.float64], valid: Mask | None) -> NDAr
         total = np.bincount(ring, weights=density, minlength=len(edges) + 1)[1 : len(edges)]
         np.divide(total, count, out=power[number], where=count > 0)
     return power
-
-
-def consistency_rmse(
-    result: Array, low: Array, *, degrade: Callable[[Array], Array], valid: Mask | None = None
-) -> float:
-    """Root mean square of what the degraded result differs from what was measured, in the image's unit.
-
-    Parameters
-    ----------
-    result
-        (c, h, w), finite: invalid pixels filled as for the restoration itself.
-    low
-        What was measured, (c, h', w').
-    degrade
-        The forward model without noise, to the grid of `low`.
-    valid
-        Broadcast against `low`.
-
-    Returns
-    -------
-    float
-        NaN where no measured pixel is valid.
-    """
-    misfit = degrade(result).astype(np.float64) - low
-    mask = np.ones(misfit.shape, bool) if valid is None else np.broadcast_to(valid, misfit.shape)
-    return float(np.sqrt(np.mean(misfit[mask] ** 2))) if mask.any() else math.nan

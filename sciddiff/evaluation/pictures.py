@@ -13,7 +13,7 @@ from scipy import ndimage
 from sciddiff import io
 from sciddiff.errors import InputError
 from sciddiff.evaluation.compare import MEAN, SAMPLE, Comparison
-from sciddiff.evaluation.tables import method_name
+from sciddiff.evaluation.tables import method_name, opponents
 
 CELL = 256
 """Side of a picture of the panel."""
@@ -59,19 +59,19 @@ def stretch_of(comparison: Comparison) -> Stretch:
 
 
 def shown(comparison: Comparison) -> list[str]:
-    """The methods that are worth a picture: the plainest answer, then the model's."""
-    first = next(iter(comparison.estimates))
-    wanted = ["bicubic" if "bicubic" in comparison.estimates else first, MEAN, SAMPLE]
+    """The methods that are worth a picture: a classical answer, then the model's."""
+    wanted = [*opponents(comparison)[:1], MEAN, SAMPLE]
     return [name for name in dict.fromkeys(wanted) if name in comparison.estimates]
 
 
 def details(comparison: Comparison, *, count: int = 2) -> list[tuple[int, int, int]]:
-    """Squares (row, column, side) on whole low-resolution pixels, all valid, where the truth is richest in edges."""
+    """Squares (row, column, side) on whole measured pixels, all valid, where most edges of the truth are scored."""
     truth = np.where(comparison.valid, comparison.truth, np.nan)
     spread = np.nanstd(truth, (1, 2), keepdims=True)
     truth = np.nan_to_num(truth) / np.where(spread > 0, spread, 1)
     edges = np.hypot(ndimage.sobel(truth, 1), ndimage.sobel(truth, 2)).sum(0)
     edges = np.minimum(edges, np.quantile(edges, 0.95))  # many edges rather than a few bright ones
+    edges = edges * comparison.scored.any(0)
     known: NDArray[np.bool_] = np.logical_and.reduce(comparison.valid)
     for part in (1, 2, 4):
         side = min(DETAIL // part, *truth.shape[1:]) // comparison.ratio * comparison.ratio

@@ -2,7 +2,7 @@
 
 import math
 
-from sciddiff.evaluation.compare import Comparison
+from sciddiff.evaluation.compare import MEAN, REGRESSOR, SAMPLE, Comparison
 
 OPPONENTS = ("bicubic", "back_projection")
 NAMES = {"lanczos": "Lanczos", "back_projection": "back-projection", "linear": "linear base"}
@@ -14,8 +14,10 @@ def method_name(method: str) -> str:
 
 
 def opponents(comparison: Comparison) -> list[str]:
-    """The plainest baseline and the strongest usual one, where the task has them."""
-    return [name for name in OPPONENTS if name in comparison.scores]
+    """The plainest and the strongest usual baseline of super-resolution; of another task, the one that scores best."""
+    usual = [name for name in OPPONENTS if name in comparison.scores]
+    classical = [name for name in comparison.scores if name not in (MEAN, SAMPLE, REGRESSOR)]
+    return usual or sorted(classical, key=lambda name: -comparison.scores[name].psnr)[:1]
 
 
 def octave_name(bounds: tuple[float, float]) -> str:
@@ -45,7 +47,7 @@ def rows(comparison: Comparison) -> list[list[str]]:
             "-" if math.isnan(scores.sam) else f"{scores.sam:.2f}",
             f"{scores.ergas:.2f}",
             f"{scores.octaves[0]:+.1f} dB",
-            f"{scores.consistency:.2g}",
+            "-" if math.isnan(scores.consistency) else f"{scores.consistency:.2g}",
         ]
         for name, scores in comparison.scores.items()
     ]

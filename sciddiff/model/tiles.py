@@ -15,7 +15,7 @@ from sciddiff.errors import InputError, OptionError
 from sciddiff.model.engine import Restorer, restore
 from sciddiff.model.fit import Fitted
 from sciddiff.model.windows import Window, lattice, read_padded, round_up, span, tile_side, unit_of
-from sciddiff.tasks import Input, Instrument, known_name
+from sciddiff.tasks import Input, Instrument, Observation, known_name
 
 TOLERANCE = 1e-3
 """Change of a pixel that a narrower halo may cause, in spreads of the residual."""
@@ -214,6 +214,22 @@ def read_group(model: Restorer, fitted: Fitted, layout: Layout, windows: Sequenc
     for spec in more:
         observed |= _read_input(spec, fitted.others.get(spec.name, ()), layout, asked, dtype=fitted.image.dtype)
     return Group(tuple(windows), valid, observed)
+
+
+def observe_whole(model: Restorer, fitted: Fitted) -> Observation:
+    """All images at once, in memory, as methods want them that look at a whole scene."""
+    shape = (fitted.grid.shape[0], fitted.grid.shape[1])
+    side = round_up(max(shape), unit_of(model.task.stride, model.network.stride))
+    means = global_means(model, fitted)
+    layout = Layout(shape, model.task.inputs[0].ratio, side, 0, "", fallback=means, offset=fitted.offset)
+    observed = {}
+    for spec in model.task.inputs:
+        given = (fitted,) if spec is model.task.inputs[0] else fitted.others.get(spec.name, ())
+        parts = _read_input(spec, given, layout, [Window(0, 0, *shape)], dtype=fitted.image.dtype)
+        height, width = (-(-size // spec.ratio) for size in shape)
+        observed |= {name: torch.from_numpy(part[..., :height, :width]) for name, part in parts.items()}
+    device = model.residual_root.device
+    return model.task.observe({name: part.to(device) for name, part in observed.items()}, _told(layout, Request()))
 
 
 def _read_input(

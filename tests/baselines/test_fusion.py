@@ -127,7 +127,7 @@ def test_geometries_share_the_fallback_for_other_ratios():
     assert fusion.geometry_of("toolbox", 4) != fusion.geometry_of("pixel", 4)
 
 
-@pytest.mark.parametrize("name", set(fusion.FUSIONS) - {"EXP"})
+@pytest.mark.parametrize("name", sorted(set(fusion.FUSIONS) - {"EXP"}))
 @pytest.mark.parametrize(("geometry", "ratio"), CASES)
 def test_detail_of_pan_beats_interpolation(name: str, geometry: fusion.GeometryName, ratio: int):
     truth, ms, pan = measured(geometry, ratio)

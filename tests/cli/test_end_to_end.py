@@ -132,7 +132,7 @@ cli({arguments!r})
     assert [path.name for path in tmp_path.iterdir()] == ["out.tif.run"]
     assert call("check", tmp_path / "out.tif.run", "--deep").exit_code == 0
     assert call(*arguments).exit_code == 0
-    assert call(*arguments[:4], tmp_path / "whole.tif", "-q").exit_code == 0
+    assert call(*arguments[:4], tmp_path / "whole.tif", *arguments[5:]).exit_code == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "out.tif",
         "out.tif.json",

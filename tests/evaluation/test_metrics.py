@@ -120,16 +120,3 @@ def test_the_edge_of_a_hole_does_not_pass_for_detail():
     whole = metrics.octave_power(smooth[None])[0]
     holed = metrics.octave_power(np.where(valid, smooth, 0)[None], valid=valid)[0]
     assert holed[0] < whole.max() - 60
-
-
-def test_consistency_is_the_misfit_of_the_degraded_result():
-    low = np.zeros((1, 2, 2))
-    result = np.full((1, 4, 4), 0.5)
-    result[0, :2, :2] = 100
-
-    def halve(high: np.ndarray) -> np.ndarray:
-        return high.reshape(1, 2, 2, 2, 2).mean((2, 4))
-
-    valid = np.array([[[False, True], [True, True]]])
-    assert metrics.consistency_rmse(result, low, degrade=halve, valid=valid) == pytest.approx(0.5)
-    assert math.isnan(metrics.consistency_rmse(result, low, degrade=halve, valid=np.zeros((1, 2, 2), bool)))
