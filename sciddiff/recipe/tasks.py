@@ -92,6 +92,8 @@ class Pansharpen(Settings):
     """Nominal MTF of the image's bands at their Nyquist frequency, instead of the sensor's."""
     mtf_range: Annotated[tuple[Gain, Gain], BeforeValidator(pair)] = (0.15, 0.40)
     """Range of the MTF at Nyquist drawn in training."""
+    anisotropy: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Largest relative difference of the two blur widths drawn in training."""
     shift: Annotated[float, Field(ge=0, le=2)] = 0.5
     """Largest misregistration of image and guide drawn in training, in pixels of the guide."""
     noise: Annotated[tuple[Positive, Positive], BeforeValidator(pair)] = (1e-4, 2e-2)
@@ -122,6 +124,8 @@ class RemoveClouds(Settings):
     """Which task this is."""
     dates: Annotated[int, Field(ge=0, le=8)] = 2
     """Most other dates that may be given."""
+    guide: list[Name] = []
+    """Further bands that clouds do not hide, such as radar; the sources then need a guide with them."""
     cover: Annotated[tuple[Share, Share], BeforeValidator(pair)] = (0.1, 0.6)
     """Range of the cloud cover drawn in training."""
     gsd: Annotated[tuple[Positive, Positive], BeforeValidator(pair)] = (10.0, 30.0)

@@ -4,11 +4,19 @@ from typing import Any
 
 from sciddiff.recipe.schema import Recipe
 from sciddiff.tasks.base import Condition, Input, Instrument, Observation, OneImage, Task, known_name
+from sciddiff.tasks.dehaze import Dehaze
+from sciddiff.tasks.pansharpen import Pansharpen
+from sciddiff.tasks.remove_clouds import RemoveClouds
 from sciddiff.tasks.super_resolution import SuperResolution
 
 __all__ = ["Condition", "Input", "Instrument", "Observation", "OneImage", "Task", "build_task", "known_name"]
 
-KINDS: dict[str, Any] = {"super_resolution": SuperResolution}
+KINDS: dict[str, Any] = {
+    "dehaze": Dehaze,
+    "pansharpen": Pansharpen,
+    "remove_clouds": RemoveClouds,
+    "super_resolution": SuperResolution,
+}
 
 
 def build_task(recipe: Recipe) -> Task:

@@ -1,0 +1,183 @@
+"""Other dates of a place brought to look like the target, and holes filled from them and from what is around.
+
+A date is matched by a local linear regression over all its bands (Hall, Strebel, Nickeson and Goetz 1991 do it band by
+band and for a whole scene): vegetation, soil and water that have changed in different ways are told apart by their
+spectra. What is left at the rim of a hole is continued into it. All is local: no statistic is of the whole window.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sciddiff.tasks.local import box_mean
+
+CELL = 8
+"""Side of the cells, in pixels, over which the regression's sums are pooled; windows must be aligned to it."""
+NEIGHBOURHOODS = (3, 7, 13)
+"""Sides, in cells, of the windows whose sums are added: a near pixel counts in all of them."""
+RIM = (3, 7, 15, 31, 63)
+"""Sides, in pixels, of the boxes that carry the misfit at a hole's rim into it."""
+AROUND = (3, 7, 15, 31, 63)
+"""Likewise of what fills where no date is clear, and further by cells:"""
+FAR = (13, 23)
+RIDGE = 60.0
+"""Pixels that the belief in an unchanged spectrum counts for."""
+FEW = 16.0
+"""Pixels that the belief in an unchanged mean counts for."""
+DOUBT = 30.0
+"""Pixels at the far end of the rim's window that the belief in no misfit counts for."""
+FALLING = 1.5
+"""Weight of a box of side s is s^-FALLING, so that a pixel at distance r counts as r^-(2 + FALLING)."""
+LEAST = 0.002
+"""Reflectance below which differences are noise."""
+
+MATCH_RADIUS = (NEIGHBOURHOODS[-1] // 2 + 2) * CELL
+RIM_RADIUS = RIM[-1] // 2
+AROUND_RADIUS = (FAR[-1] // 2 + 2) * CELL
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Dates as the target would show them.
+
+    Attributes
+    ----------
+    values
+        (b, k, c, h, w); where a date is not clear they mean nothing.
+    variance
+        Of the target about them, as seen where both are clear, (b, k, c, h, w).
+    """
+
+    values: Tensor
+    variance: Tensor
+
+
+def match(target: Tensor, dates: Tensor, *, clear: Tensor, seen: Tensor) -> Matched:
+    """Bring dates to the radiometry of the target.
+
+    Parameters
+    ----------
+    target
+        (b, c, h, w).
+    dates
+        (b, k, c, h, w).
+    clear
+        Where the target is known, (b, 1, h, w), 0 or 1.
+    seen
+        Where each date is, (b, k, 1, h, w).
+    """
+    height, width = target.shape[2:]
+    common = [_whole_cells(clear * seen[:, k]) for k in range(dates.shape[1])]
+    whole, target = _whole_cells(dates.flatten(1, 2)).unflatten(1, dates.shape[1:3]), _whole_cells(target)
+    parts = [_match_one(target, whole[:, k], common=each) for k, each in enumerate(common)]
+    return Matched(*(torch.stack(each, 1)[..., :height, :width] for each in zip(*parts, strict=True)))
+
+
+def _whole_cells(image: Tensor) -> Tensor:
+    """The image, zero beyond its far edges up to whole cells: windows of the engine are whole as they come."""
+    height, width = image.shape[2:]
+    return F.pad(image, (0, -width % CELL, 0, -height % CELL))
+
+
+def _match_one(target: Tensor, date: Tensor, *, common: Tensor) -> tuple[Tensor, Tensor]:
+    """Regress target - date on the date's bands in windows, shrunk towards no change; (b, c, h, w) twice."""
+    c = date.shape[1]
+    count = _gather(common)
+    safe = count.clamp_min(1e-6)
+    difference = target - date
+    mean, change = (_gather(common * each) / safe for each in (date, difference))
+    square = torch.stack([_gather(common * date[:, i : i + 1] * date) for i in range(c)], 1)
+    cross = torch.stack([_gather(common * date[:, i : i + 1] * difference) for i in range(c)], 1)
+    square = square - safe[:, None] * mean[:, :, None] * mean[:, None]  # b c c' rows cols
+    cross = cross - safe[:, None] * mean[:, :, None] * change[:, None]
+    spread = torch.diagonal(square, dim1=1, dim2=2).movedim(-1, 1) / safe + LEAST**2
+    matrix = square.movedim((1, 2), (-2, -1)) + torch.diag_embed(RIDGE * spread.movedim(1, -1))
+    slope = torch.linalg.solve(matrix, cross.movedim((1, 2), (-2, -1))).movedim((-2, -1), (1, 2))
+    level = change * count / (count + FEW) - (slope * mean[:, :, None]).sum(1)
+    values = date + _upsample(level)
+    for i in range(c):
+        values = values + _upsample(slope[:, i]) * date[:, i : i + 1]
+    misfit = _gather(common * (target - values) ** 2)
+    prior = 0.2 * spread + (5 * LEAST) ** 2
+    variance = (misfit + FEW * prior) / (count + FEW)
+    return values, _upsample(variance)
+
+
+def contrast(image: Tensor, known: Tensor, *, prior: Tensor) -> Tensor:
+    """Standard deviation of what is known around, (b, c, h, w), drawn to that of the prior where little is.
+
+    Parameters
+    ----------
+    image
+        (b, c, h, w).
+    known
+        (b, 1, h, w), 0 or 1.
+    prior
+        What is expected of each band, (c,); a quarter of it is the standard deviation expected.
+    """
+    height, width = image.shape[2:]
+    known, image = _whole_cells(known), _whole_cells(image)
+    count = _gather(known)
+    mean = _gather(known * image) / count.clamp_min(1e-6)
+    square = (_gather(known * image**2) - count * mean**2).clamp_min(0)
+    expected = (0.25 * prior.double().view(-1, 1, 1)) ** 2
+    return _upsample((square + FEW * expected) / (count + FEW))[..., :height, :width].clamp_min(LEAST**2).sqrt()
+
+
+def _gather(image: Tensor) -> Tensor:
+    """Sums over the neighbourhoods of each cell, in pixels and float64."""
+    cells = F.avg_pool2d(image, CELL).double()
+    return sum(box_mean(cells, side) * (side * CELL) ** 2 / side for side in NEIGHBOURHOODS)  # type: ignore[return-value]
+
+
+def _upsample(cells: Tensor) -> Tensor:
+    return F.interpolate(cells.float(), scale_factor=CELL, mode="bilinear", align_corners=False)
+
+
+def carry(image: Tensor, known: Tensor, *, sides: tuple[int, ...], doubt: float = 0.0) -> Tensor:
+    """Average of what is known around, the near counting most: normalised convolution with a kernel that falls slowly.
+
+    Parameters
+    ----------
+    image
+        (b, c, h, w).
+    known
+        (b, 1, h, w), 0 or 1.
+    sides
+        Of the boxes that make up the kernel, in pixels.
+    doubt
+        Weight of the belief in zero, in pixels of the largest box.
+
+    Returns
+    -------
+    Tensor
+        (b, c, h, w), zero where nothing is known.
+    """
+    total = _spread(torch.cat([image * known, known], 1), sides)
+    weight = total[:, -1:] + doubt * sides[-1] ** -(2 + FALLING)
+    return total[:, :-1] / weight.clamp_min(1e-12)
+
+
+def _spread(image: Tensor, sides: tuple[int, ...]) -> Tensor:
+    return sum(side**-FALLING * box_mean(image, side) for side in sides)  # type: ignore[return-value]
+
+
+def surround(image: Tensor, known: Tensor, *, prior: Tensor) -> Tensor:
+    """Fill from what is known around: near pixels by boxes, far ones by cells, the prior beyond.
+
+    Parameters
+    ----------
+    image, known
+        See `carry`.
+    prior
+        What is expected of each band, (c,).
+    """
+    rest = prior.view(-1, 1, 1)
+    both = torch.cat([(image - rest) * known, known], 1)
+    cells = F.avg_pool2d(_whole_cells(both), CELL)
+    far = sum((side * CELL) ** -FALLING * box_mean(cells, side) for side in FAR)
+    total = _spread(both, AROUND) + _upsample(far)[..., : image.shape[2], : image.shape[3]]  # type: ignore[arg-type]
+    weight = total[:, -1:] + (FAR[-1] * CELL) ** -(2 + FALLING)
+    return rest + total[:, :-1] / weight
