@@ -28,6 +28,12 @@ class Guide(Section):
     """A raster of the same place, brought to the source's grid by averaging; null: the source itself."""
     bands: Annotated[list[BandKey], Field(min_length=1)]
     """Its band names or 1-based numbers, in the order in which the task wants them."""
+    weights: Annotated[list[float], Field(min_length=1)] | None = None
+    """Mixes the bands into one by these weights: a panchromatic band where there is none."""
+
+    def _faults(self) -> Faults:
+        if self.weights is not None and len(self.weights) != len(self.bands):
+            yield "weights", f"got {len(self.weights)} numbers, expected {len(self.bands)}: as many as bands"
 
 
 class Source(Section):

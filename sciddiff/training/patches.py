@@ -30,6 +30,7 @@ class Scene:
     image: xr.DataArray  # band y x, lazy
     present: tuple[int, ...]
     guide: xr.DataArray | None  # on the image's grid, lazy
+    mix: NDArray[np.float64]  # from the guide's bands to those that the task wants
     coarsen: tuple[int, ...]
     weight: float
     scale: float
@@ -66,7 +67,8 @@ def _open_scene(recipe: Recipe, source: Source, *, path: str, weight: float, sce
         image = image.isel(band=io.match_bands(recipe.bands, names, sensor=recipe.task.sensor))
     guide = _open_guide(source, path)
     wanted = len(scene_bands) - len(recipe.bands)
-    if (0 if guide is None else len(guide)) != wanted:
+    mix = _mix(source)
+    if len(mix) != wanted:
         raise InputError(f"{path}: the task needs a guide of {wanted} bands: {', '.join(scene_bands[-wanted:])}")
     if source.window is not None:
         row0, col0, row1, col1 = source.window
@@ -78,7 +80,16 @@ def _open_scene(recipe: Recipe, source: Source, *, path: str, weight: float, sce
             f"{path}: {image.shape[1]} x {image.shape[2]} pixels are fewer than a training window of "
             f"{recipe.training.patch}; take a larger raster or a smaller training.patch"
         )
-    return Scene(path, image, present, guide, fitting, weight, source.scale, source.offset)
+    return Scene(path, image, present, guide, mix, fitting, weight, source.scale, source.offset)
+
+
+def _mix(source: Source) -> NDArray[np.float64]:
+    """(wanted, given) bands of the guide."""
+    if source.guide is None:
+        return np.zeros((0, 0))
+    if source.guide.weights is not None:
+        return np.array([source.guide.weights])
+    return np.eye(len(source.guide.bands))
 
 
 def _open_guide(source: Source, path: str) -> xr.DataArray | None:
@@ -101,7 +112,8 @@ def read_scene(
     places = list(scene.present)
     if scene.guide is not None:
         more, known = io.read_window(scene.guide, rows, cols)
-        places += range(bands - len(more), bands)
+        places += range(bands - len(scene.mix), bands)
+        more = np.einsum("ij,jhw->ihw", scene.mix, more)
         values, valid = np.concatenate([values, more]), np.concatenate([valid, known])
     seen = np.asarray(valid.all(0))
     window = np.zeros((bands, *seen.shape), np.float32)
