@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Discriminator, Field, PrivateAttr, Tag
 from sciddiff.errors import RecipeError
 from sciddiff.recipe.files import find_rasters
 from sciddiff.recipe.section import BandKey, Count, Faults, Name, Positive, Section, Share, Window, bare_path, repeated
-from sciddiff.recipe.tasks import Dehaze, FillGaps, Pansharpen, RemoveClouds, SuperResolution
+from sciddiff.recipe.tasks import CloudMask, Dehaze, FillGaps, Pansharpen, RemoveClouds, SuperResolution
 
 
 def _kind_of_offset(value: Any) -> str:
@@ -18,7 +18,9 @@ def _kind_of_offset(value: Any) -> str:
 
 Offset = Annotated[float, Tag("one number")]
 Offsets = Annotated[list[float], Field(min_length=1), Tag("per band")]
-Task = Annotated[SuperResolution | Pansharpen | RemoveClouds | Dehaze | FillGaps, Field(discriminator="kind")]
+Task = Annotated[
+    SuperResolution | Pansharpen | RemoveClouds | CloudMask | Dehaze | FillGaps, Field(discriminator="kind")
+]
 
 
 class Guide(Section):

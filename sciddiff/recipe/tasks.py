@@ -137,6 +137,28 @@ class RemoveClouds(Settings):
             yield from ordered(key, getattr(self, key))
 
 
+class CloudMask(Settings):
+    """Where clouds and their shadows are."""
+
+    kind: Literal["cloud_mask"]
+    """Which task this is."""
+    cover: Annotated[tuple[Share, Share], BeforeValidator(pair)] = (0.02, 0.9)
+    """Range of the cloud cover drawn in training."""
+    gsd: Annotated[tuple[Positive, Positive], BeforeValidator(pair)] = (10.0, 30.0)
+    """Range of the pixel size, in metres, of which clouds are drawn in training."""
+    cloud_from: Share = 0.4
+    """Probability above which a pixel of the mask is cloud."""
+    shadow_from: Share = 0.4
+    """Probability above which a pixel of the mask is shadow."""
+    dilate: Annotated[int, Field(ge=0, le=16)] = 2
+    """Pixels by which clouds and shadows of the mask are widened."""
+
+    def _faults(self) -> Faults:
+        yield from super()._faults()
+        for key in ("cover", "gsd"):
+            yield from ordered(key, getattr(self, key))
+
+
 class Dehaze(Settings):
     """The surface under haze and thin cloud, by the scattering model."""
 

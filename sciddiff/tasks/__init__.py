@@ -4,6 +4,7 @@ from typing import Any
 
 from sciddiff.recipe.schema import Recipe
 from sciddiff.tasks.base import Condition, Input, Instrument, Observation, OneImage, Task, known_name
+from sciddiff.tasks.cloud_mask import CloudMask
 from sciddiff.tasks.dehaze import Dehaze
 from sciddiff.tasks.pansharpen import Pansharpen
 from sciddiff.tasks.remove_clouds import RemoveClouds
@@ -13,6 +14,7 @@ __all__ = ["Condition", "Input", "Instrument", "Observation", "OneImage", "Task"
 
 KINDS: dict[str, Any] = {
     "dehaze": Dehaze,
+    "cloud_mask": CloudMask,
     "pansharpen": Pansharpen,
     "remove_clouds": RemoveClouds,
     "super_resolution": SuperResolution,

@@ -11,7 +11,14 @@ from sciddiff.training.patches import open_scenes, read_scene
 
 SIDE = 384
 """Largest side of a validation window, in target pixels."""
-OPPONENTS = ("bicubic", "back_projection", "dark_object_subtraction", "haze_optimised_transform", "linear")
+OPPONENTS = (
+    "bicubic",
+    "back_projection",
+    "cloud_tests",
+    "dark_object_subtraction",
+    "haze_optimised_transform",
+    "linear",
+)
 
 
 def validation_set(recipe: Recipe, model: Model) -> list[Tensor]:

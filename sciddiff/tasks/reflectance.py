@@ -1,0 +1,39 @@
+"""Whether an image holds reflectance."""
+
+import numpy as np
+import xarray as xr
+
+from sciddiff import io
+from sciddiff.errors import InputError
+
+MOST = 2.0
+"""Largest reflectance there is, glint and snow included; what is beyond are digital numbers."""
+LOOK = 256
+"""Side of the window that is read to see."""
+
+
+def refuse_numbers(image: xr.DataArray, name: str) -> None:
+    """Raise where an image holds digital numbers rather than reflectance.
+
+    Parameters
+    ----------
+    image
+        (band, y, x).
+    name
+        What the message calls it.
+
+    Raises
+    ------
+    InputError
+        A window from the middle holds values above `MOST`.
+    """
+    rows, cols = (slice(max(side // 2 - LOOK // 2, 0), side // 2 + LOOK // 2) for side in image.shape[1:])
+    values, valid = io.read_window(image, rows, cols)
+    largest = float(np.abs(values[valid]).max()) if valid.any() else 0.0
+    if largest > MOST:
+        path = image.encoding.get("source")
+        where = f"{name} ({path})" if path else name
+        raise InputError(
+            f"{where} holds values up to {largest:g}: digital numbers, where reflectance from 0 to 1 is needed; tell "
+            "the file its scale and offset first, such as `gdal_edit.py -scale 0.0001 FILE` for Sentinel-2 products"
+        )
