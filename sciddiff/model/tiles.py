@@ -104,7 +104,7 @@ def choose_halo(model: Restorer, tolerance: float | None) -> tuple[int, str]:
     if tolerance is not None:
         for halo in sorted(table):
             if all(error <= tolerance for other, error in table.items() if other >= halo):
-                return min(halo, model.radius), f"measured for {tolerance:g} of the residual's spread"
+                return min(halo + model.task.reach, model.radius), f"measured for {tolerance:g} of the residual's spread"
     return model.radius, "full radius"
 
 
@@ -222,7 +222,7 @@ def observe_whole(model: Restorer, fitted: Fitted) -> Observation:
     side = round_up(max(shape), unit_of(model.task.stride, model.network.stride))
     means = global_means(model, fitted)
     layout = Layout(shape, model.task.inputs[0].ratio, side, 0, "", fallback=means, offset=fitted.offset)
-    observed = {}
+    observed: dict[str, Tensor] = {}
     for spec in model.task.inputs:
         given = (fitted,) if spec is model.task.inputs[0] else fitted.others.get(spec.name, ())
         parts = _read_input(spec, given, layout, [Window(0, 0, *shape)], dtype=fitted.image.dtype)

@@ -115,6 +115,8 @@ class Task(Protocol):
     """Whether the physical values count (reflectance), and not only their contrast."""
     margin: int
     """How far around a pixel, in target pixels, `valid` looks."""
+    reach: int
+    """How far, in target pixels, holes can make the task look: no halo measured on one scene is narrower than that."""
     extras: Mapping[str, tuple[str, ...]]
     """Further results by name, and their bands."""
 
@@ -190,6 +192,7 @@ class OneImage:
     categorical = False
     absolute = False
     margin = 0
+    reach = 0
     extras: Mapping[str, tuple[str, ...]] = {}
     inputs: tuple[Input, ...]
     bands: tuple[str, ...]

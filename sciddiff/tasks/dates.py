@@ -15,20 +15,20 @@ from sciddiff.tasks.local import box_mean
 
 CELL = 8
 """Side of the cells, in pixels, over which the regression's sums are pooled; windows must be aligned to it."""
-NEIGHBOURHOODS = (3, 7, 13)
+NEIGHBOURHOODS = (3, 7, 17)
 """Sides, in cells, of the windows whose sums are added: a near pixel counts in all of them."""
-RIM = (3, 7, 15, 31, 63)
+RIM = (3, 7, 15, 31)
 """Sides, in pixels, of the boxes that carry the misfit at a hole's rim into it."""
 AROUND = (3, 7, 15, 31, 63)
 """Likewise of what fills where no date is clear, and further by cells:"""
-FAR = (13, 23)
+FAR = (23,)
 RIDGE = 60.0
 """Pixels that the belief in an unchanged spectrum counts for."""
 FEW = 16.0
 """Pixels that the belief in an unchanged mean counts for."""
-DOUBT = 30.0
+DOUBT = 100.0
 """Pixels at the far end of the rim's window that the belief in no misfit counts for."""
-FALLING = 1.5
+FALLING = 2.0
 """Weight of a box of side s is s^-FALLING, so that a pixel at distance r counts as r^-(2 + FALLING)."""
 LEAST = 0.002
 """Reflectance below which differences are noise."""

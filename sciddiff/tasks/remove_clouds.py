@@ -78,7 +78,7 @@ class RemoveClouds(OneImage):
             self.inputs += (Input("guide", self.guide, required=False),)
         self.maps = 2 * len(bands) + 4 + settings.dates * (len(bands) + 1) + 2 * len(self.guide)
         self.reach = match_dates.MATCH_RADIUS + match_dates.RIM_RADIUS + match_dates.AROUND_RADIUS
-        self.radius = self.reach + SPREAD
+        self.radius = self.reach + WIDE // 2
 
     # ---- observations ----
 
@@ -178,6 +178,10 @@ class RemoveClouds(OneImage):
         if self.guide:
             inputs |= {"guide": guide, known_name("guide"): (guide.abs().amax((2, 3), keepdim=True) > 0).to(guide)}
         return self.observe({name: each.to(clean.device) for name, each in inputs.items()})
+
+    def truth(self, clean: Tensor, obs: Observation) -> Tensor:
+        """The clean scene where something is sought, the image where a mask, even a wrong one, leaves it as it is."""
+        return self.project(clean[:, : len(self.bands)], obs)
 
     def _draw_dates(
         self, scene: Tensor, present: Tensor, generator: Generator, *, gsd: float, nominal: bool

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from sciddiff.model import Model, restore
 from sciddiff.tasks import Observation
@@ -28,27 +29,39 @@ def halo_table(model: Model) -> dict[str, float]:
     obs = model.task.simulate(clean, None)
     table = {}
     whole = list(restore(model, obs, origins=[(0, 0)], steps=3))
-    spread = (whole[0] - model.task.base(obs)).std().clamp_min(1e-12)
-    centre = (SIDE - CORE) // 2 // unit * unit
+    change = whole[0] - model.task.base(obs)
+    spread = change.std().clamp_min(1e-12)
+    row, col = _busiest(change, unit)
     for halo in SIZES:
         halo = -(-halo // unit) * unit
-        first, side = centre - halo, CORE + 2 * halo
-        part = _crop(obs, first=first, side=side)
-        tiles = restore(model, part, origins=[(first, first)], steps=3)
+        origin, side = (row - halo, col - halo), CORE + 2 * halo
+        tiles = restore(model, _crop(obs, *origin, side=side), origins=[origin], steps=3)
         core = slice(halo, halo + CORE)
         errors = [
-            (tile[..., core, core] - full[..., centre : centre + CORE, centre : centre + CORE]).abs().max()
+            (tile[..., core, core] - full[..., row : row + CORE, col : col + CORE]).abs().max()
             for tile, full in zip(tiles, whole, strict=True)
         ]
         table[str(halo)] = float(torch.stack(errors).max() / spread)
     return table
 
 
-def _crop(obs: Observation, *, first: int, side: int) -> Observation:
-    """The square window of the target grid that starts at row and column `first`, with all its inputs."""
+def _busiest(change: Tensor, unit: int) -> tuple[int, int]:
+    """Row and column of the core that the network changes most, so that the halo is not measured where it does nothing.
+
+    Of those that have room for the widest halo.
+    """
+    room = -(-SIZES[-1] // unit) * unit
+    inner = change[..., room : SIDE - room, room : SIDE - room].square().sum((0, 1))
+    power = torch.nn.functional.avg_pool2d(inner[None], CORE, stride=unit)[0]
+    row, col = divmod(int(power.argmax()), power.shape[1])
+    return room + row * unit, room + col * unit
+
+
+def _crop(obs: Observation, row: int, col: int, *, side: int) -> Observation:
+    """The square window of the target grid that starts at a row and column, with all its inputs."""
     parts = {}
     for name, image in obs.inputs.items():
         ratio = SIDE // image.shape[-1]
-        window = slice(first // ratio, (first + side) // ratio)
-        parts[name] = image[..., window, window]
+        rows, cols = (slice(first // ratio, (first + side) // ratio) for first in (row, col))
+        parts[name] = image[..., rows, cols]
     return replace(obs, inputs=parts)
