@@ -181,7 +181,7 @@ class FillGaps(Settings):
     """Which task this is."""
     dates: Annotated[int, Field(ge=0, le=8)] = 1
     """Most other dates that may be given."""
-    widest: Annotated[int, Field(ge=1, le=256)] = 48
+    widest: Annotated[int, Field(ge=1, le=128)] = 48
     """Pixels between valid ones, along a row or a column, up to which invalid ones count as a gap."""
     destripe: bool = False
     """Whether gains and offsets of detector lines are removed too."""

@@ -6,6 +6,7 @@ from sciddiff.recipe.schema import Recipe
 from sciddiff.tasks.base import Condition, Input, Instrument, Observation, OneImage, Task, known_name
 from sciddiff.tasks.cloud_mask import CloudMask
 from sciddiff.tasks.dehaze import Dehaze
+from sciddiff.tasks.fill_gaps import FillGaps
 from sciddiff.tasks.pansharpen import Pansharpen
 from sciddiff.tasks.remove_clouds import RemoveClouds
 from sciddiff.tasks.super_resolution import SuperResolution
@@ -13,8 +14,9 @@ from sciddiff.tasks.super_resolution import SuperResolution
 __all__ = ["Condition", "Input", "Instrument", "Observation", "OneImage", "Task", "build_task", "known_name"]
 
 KINDS: dict[str, Any] = {
-    "dehaze": Dehaze,
     "cloud_mask": CloudMask,
+    "dehaze": Dehaze,
+    "fill_gaps": FillGaps,
     "pansharpen": Pansharpen,
     "remove_clouds": RemoveClouds,
     "super_resolution": SuperResolution,
