@@ -18,6 +18,8 @@ from sciddiff.tasks import Task
 
 TRIES = 200
 """Windows looked at before a source counts as having none without invalid pixels."""
+IN_MEMORY = 2**26
+"""Values of an image up to which it is read once and kept."""
 OPTIONAL_DROPOUT = 0.3
 """Share of the windows that lack an optional band although the scene has it."""
 
@@ -27,9 +29,9 @@ class Scene:
     """One raster to learn from: its image with the recipe's bands that it has, and where those belong."""
 
     name: str
-    image: xr.DataArray  # band y x, lazy
+    image: xr.DataArray  # band y x, lazy where large
     present: tuple[int, ...]
-    guide: xr.DataArray | None  # on the image's grid, lazy
+    guide: xr.DataArray | None  # on the image's grid, lazy where large
     mix: NDArray[np.float64]  # from the guide's bands to those that the task wants
     coarsen: tuple[int, ...]
     weight: float
@@ -38,7 +40,7 @@ class Scene:
 
 
 def open_scenes(recipe: Recipe, task: Task, sources: Sequence[Source]) -> list[Scene]:
-    """Open every raster of the sources, without reading pixels.
+    """Open every raster of the sources; small ones are read, large ones only where windows are drawn.
 
     Raises
     ------
@@ -80,6 +82,7 @@ def _open_scene(recipe: Recipe, source: Source, *, path: str, weight: float, sce
             f"{path}: {image.shape[1]} x {image.shape[2]} pixels are fewer than a training window of "
             f"{recipe.training.patch}; take a larger raster or a smaller training.patch"
         )
+    image, guide = (each.load() if each is not None and each.size <= IN_MEMORY else each for each in (image, guide))
     return Scene(path, image, present, guide, mix, fitting, weight, source.scale, source.offset)
 
 
