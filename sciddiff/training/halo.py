@@ -17,7 +17,8 @@ SIDE = 480
 def halo_table(model: Model) -> dict[str, float]:
     """Largest change, in spreads of the residual, of a core when only a halo of that many pixels is seen.
 
-    Measured on correlated noise in place of a scene, for the posterior mean and a sample of three steps.
+    Measured on correlated noise in place of a scene, about the reflectance of land where values count, for the
+    posterior mean and a sample of three steps.
     """
     generator = torch.Generator().manual_seed(0)
     unit = max(model.task.stride, model.network.stride)
@@ -26,6 +27,8 @@ def halo_table(model: Model) -> dict[str, float]:
     power = (frequency[:, None] ** 2 + frequency[None] ** 2 + 1e-4) ** -0.65
     clean = torch.fft.ifft2(torch.fft.fft2(clean) * power).real.float().to(model.device)
     clean = clean / clean.std((2, 3), keepdim=True)
+    if model.task.absolute:
+        clean = 0.15 + 0.05 * clean
     obs = model.task.simulate(clean, None)
     table = {}
     whole = list(restore(model, obs, origins=[(0, 0)], steps=3))
