@@ -167,7 +167,10 @@ class Dehaze(Settings):
     wavelengths: dict[str, Positive] | None = None
     """Centre wavelength of each band in micrometres, where the sensor's table does not tell."""
     strength: Annotated[tuple[Share, Share], BeforeValidator(pair)] = (0.05, 0.9)
-    """Range of the haze's thickness (one minus its transmission at 0.443 micrometres) drawn in training."""
+    """Range of the haze's greatest thickness (one minus its transmission at 0.443 micrometres) drawn in training,
+    uniform in its logarithm."""
+    clear: Share = 0.18
+    """Share of the training scenes without haze, so that a clear image comes out as it went in."""
 
     def _faults(self) -> Faults:
         yield from super()._faults()
