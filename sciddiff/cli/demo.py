@@ -175,16 +175,18 @@ def _restore(
 
 def _hidden(paths: Mapping[str, Path]) -> "NDArray[np.bool_] | None":
     """The pixels that the simulation hid, (h, w); None where it changed all of them."""
+    import numpy as np
+
     from sciddiff import io
 
     _, known = io.read_window(io.open(paths["target"]), slice(None), slice(None))
     _, measured = io.read_window(io.open(paths["image"]), slice(None), slice(None))
     if measured.shape != known.shape:
         return None
-    hidden: NDArray[np.bool_] = (known & ~measured).any(0)
+    hidden: NDArray[np.bool_] = np.logical_or.reduce(known & ~measured)
     if "mask" in paths:
         mask, _ = io.read_window(io.open(paths["mask"]), slice(None), slice(None))
-        hidden = hidden | (mask != 0).any(0)
+        hidden |= np.logical_or.reduce(mask != 0)
     return hidden if hidden.any() else None
 
 

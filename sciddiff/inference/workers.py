@@ -32,7 +32,7 @@ def run_workers(
     stop: Callable[[], str | None],
     progress: Callable[[int], None],
 ) -> None:
-    """Compute cores in spawned processes.
+    """Compute cores in processes of their own.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def run_workers(
     SciddiffError
         What a process met.
     """
-    context = multiprocessing.get_context("spawn")
+    context = _context()
     threads = max(1, (os.cpu_count() or 1) // workers)
     pipes: dict[Connection, Any] = {}
     for number in range(workers):
@@ -75,6 +75,15 @@ def run_workers(
             process.join(timeout=30)
             if process.is_alive():
                 process.kill()
+
+
+def _context() -> Any:
+    """Processes that share nothing with this one; where the system can, they start from one that has torch loaded."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 def _listen(pipes: dict[Connection, Any], *, stop: Callable[[], str | None], progress: Callable[[int], None]) -> None:
