@@ -67,11 +67,11 @@ def _open_scene(recipe: Recipe, source: Source, *, path: str, weight: float, sce
         image = io.open(path)
         names = [str(name) for name in image.band.values]
         image = image.isel(band=io.match_bands(recipe.bands, names, sensor=recipe.task.sensor))
-    guide = _open_guide(source, path)
-    wanted = len(scene_bands) - len(recipe.bands)
-    mix = _mix(source)
-    if len(mix) != wanted:
-        raise InputError(f"{path}: the task needs a guide of {wanted} bands: {', '.join(scene_bands[-wanted:])}")
+    wanted = scene_bands[len(recipe.bands) :]
+    guide = _open_guide(source, path, wanted, recipe.task.sensor)
+    mix = _mix(source, wanted)
+    if len(mix) != len(wanted) or (guide is not None and len(guide) != mix.shape[1]):
+        raise InputError(f"{path}: the task needs a guide of {len(wanted)} bands: {', '.join(wanted)}")
     if source.window is not None:
         row0, col0, row1, col1 = source.window
         image = image.isel(y=slice(row0, row1), x=slice(col0, col1))
@@ -86,18 +86,23 @@ def _open_scene(recipe: Recipe, source: Source, *, path: str, weight: float, sce
     return Scene(path, image, present, guide, mix, fitting, weight, source.scale, source.offset)
 
 
-def _mix(source: Source) -> NDArray[np.float64]:
+def _mix(source: Source, wanted: Sequence[str]) -> NDArray[np.float64]:
     """(wanted, given) bands of the guide."""
     if source.guide is None:
-        return np.zeros((0, 0))
+        return np.eye(len(wanted))
     if source.guide.weights is not None:
         return np.array([source.guide.weights])
     return np.eye(len(source.guide.bands))
 
 
-def _open_guide(source: Source, path: str) -> xr.DataArray | None:
-    if source.guide is None:
+def _open_guide(source: Source, path: str, wanted: Sequence[str], sensor: str) -> xr.DataArray | None:
+    """The further bands of a scene; of a source that names none those of its own that have their names."""
+    if not wanted:
         return None
+    if source.guide is None:
+        image = io.open(path)
+        names = [str(name) for name in image.band.values]
+        return image.isel(band=io.match_bands(list(wanted), names, sensor=sensor))
     file = source.guide_file()
     if file is None:
         return io.open(path, bands=source.guide.bands)

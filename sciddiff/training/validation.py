@@ -22,15 +22,20 @@ OPPONENTS = (
 
 
 def validation_set(recipe: Recipe, model: Model) -> list[Tensor]:
-    """The central window of each held-out scene, (1, scene bands, h, w); see `patches.read_scene`."""
+    """The central window of each held-out scene, (1, scene bands, h, w), averaged over blocks by its least factor.
+
+    See `patches.read_scene`.
+    """
     windows = []
     unit = math.lcm(model.task.stride, model.network.stride)
     task = model.task
     for scene in open_scenes(recipe, task, recipe.data.valid):
-        height, width = (min(SIDE, side // unit * unit) for side in scene.image.shape[1:])
+        factor = min(scene.coarsen)
+        height, width = (min(SIDE, side // factor // unit * unit) * factor for side in scene.image.shape[1:])
         row, col = (scene.image.shape[1] - height) // 2, (scene.image.shape[2] - width) // 2
         rows, cols = slice(row, row + height), slice(col, col + width)
         clean, _ = read_scene(scene, rows, cols, bands=len(task.scene_bands), absolute=task.absolute)
+        clean = clean.reshape(len(clean), height // factor, factor, width // factor, factor).mean((2, 4))
         windows.append(torch.from_numpy(clean)[None].to(model.device))
     return windows
 
