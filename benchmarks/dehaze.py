@@ -119,9 +119,7 @@ def real_pair(folder: Path, model: Model) -> Scores:
         scale=2e-5 / SINE_OF_SUN,
         offset=-0.1 / SINE_OF_SUN,
     )
-    surface = opened(
-        folder / "l8_l2sp_momotombo_20151205_sr6_30m.tif", "Landsat 8", model, scale=2.75e-5, offset=-0.2
-    )
+    surface = opened(folder / "l8_l2sp_momotombo_20151205_sr6_30m.tif", "Landsat 8", model, scale=2.75e-5, offset=-0.2)
     x, y = ~io.grid_of(whole).affine * (io.grid_of(surface).affine * (0, 0))
     row, col = max(round(y), 0), max(round(x), 0)
     other = max(-round(y), 0), max(-round(x), 0)

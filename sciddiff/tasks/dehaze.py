@@ -1,11 +1,10 @@
 """Haze taken off one image: I_b = J_b t_b + A_b (1 - t_b), one thickness for all bands; see `physics.haze`.
 
 The base inverts the model with the haze that the darkest objects of each neighbourhood allow. The network corrects it
-in units of (A - J) times that haze, in which the haze of the model is a smooth field, free of the scene's texture. The
-projection turns the result into transmissions and inverts the model with them, so that every detail is one measured.
+in units of A - J times that haze: in them the model's own residual, 1 - t_base / t, is smooth, whatever the ground
+shows. The projection fits one thickness to the result and inverts the model with it, so that all detail is measured.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -15,43 +14,42 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from sciddiff import io
 from sciddiff.baselines import dehazing
-from sciddiff.errors import InputError, OptionError
+from sciddiff.errors import OptionError
 from sciddiff.physics import haze
 from sciddiff.physics.fractal import uniform
 from sciddiff.recipe.tasks import Dehaze as Settings
 from sciddiff.tasks.base import Condition, Input, Instrument, Observation, OneImage, known_name
 from sciddiff.tasks.local import box_mean
+from sciddiff.tasks.reflectance import refuse_numbers
 
 CELL = 8
 """Side of the cells whose darkest pixels are taken; windows must be aligned to it."""
 NEAR, WIDE, SMOOTH = 3, 13, 5
 """Cells along the windows in which dark objects are sought, for the base and for the network to see beside, and along
 that over which the haze is averaged."""
-DARK = {0.443: 0.015, 0.49: 0.02, 0.56: 0.03, 0.665: 0.018, 0.86: 0.03, 1.61: 0.015, 2.19: 0.008}
-"""Reflectance of the darkest objects of a clear neighbourhood by wavelength in um: water, shade and dense forest, about
-the lowest tenth of windows of 1 to 4 km (measured on clear Sentinel-2 and Landsat scenes)."""
-T_MIN = 0.1
-"""Transmission below which nothing is extrapolated."""
-T_TRUSTED = 0.3
-"""Transmission from which on the result is the inverse of the model alone."""
+DARK: Mapping[float, float] = {0.443: 0.015, 0.49: 0.02, 0.56: 0.03, 0.665: 0.018, 0.86: 0.03, 1.61: 0.015, 2.19: 0.008}
+"""Reflectance of the darkest objects of a clear neighbourhood by wavelength in um, water, shade and dense forest: about
+the lowest tenth of windows of 1 to 4 km, measured on clear Sentinel-2 and Landsat scenes."""
+T_MIN, T_TRUSTED = 0.1, 0.3
+"""Transmissions below which nothing is extrapolated, and from which the result is the inverse of the model alone."""
 FIT = 5
 """Side of the window over which a thickness is fitted to a result, in pixels."""
 STEP = 0.01
-"""Difference of transmission by which a band's sensitivity is taken."""
+"""Difference of transmission by which a band's sensitivity to the thickness is taken."""
 LEAST_CONTRAST, LEAST_HAZE = 0.05, 0.05
 """Floors of the two factors of the residual's scale."""
 THERE = "there"
-"""Name of the map of an observation that says where a band was measured."""
+"""Name of the map of an observation that says which bands were measured: in training those that a scene lacks hold the
+haze over black ground, so that their residual goes with the others'."""
 ABSENT = -3.0
 """What the network sees of a band that the image lacks."""
-TOO_BRIGHT = 1.6
-"""Median above which values are no reflectances, snow and cloud included."""
+LIGHT = (0.2, 1.5)
+"""Range of an atmospheric light."""
 
 
 class Dehaze(OneImage):
-    """x -> x t + A (1 - t); see `Task` for what each method does."""
+    """x -> x t + A (1 - t), with t and A unknown; see `Task` for what each method does."""
 
     absolute = True
 
@@ -66,132 +64,209 @@ class Dehaze(OneImage):
         self.stride = CELL
         self.maps = 2 * len(self.bands) + 1
         self.numbers = 2
-        self.radius = CELL * (max(WIDE // 2, NEAR // 2 + SMOOTH // 2) + 2) + FIT // 2
+        self.radius = CELL * (max(WIDE // 2, NEAR // 2 + SMOOTH // 2) + 2) + 2 * (FIT // 2)
+        self.reach = self.radius
+
+    def check(self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]]) -> None:
+        """Refuse digital numbers."""
+        refuse_numbers(image, "the image")
 
     # ---- observations ----
 
     def observe(self, inputs: Mapping[str, Tensor], instrument: Instrument | None = None) -> Observation:
+        """Join a measured image with what is known of the atmosphere.
+
+        Parameters
+        ----------
+        inputs
+            {"image": (b, c, h, w)}, reflectance; and its validity, by which a black band is told from an absent one.
+        instrument
+            `light`: the atmospheric light as a reflectance, one number or one a band; the mean of many scenes where not
+            given, at a level that the network does not rely on.
+
+        Raises
+        ------
+        OptionError
+            Where a name is not `light`, or a number is out of its range.
+        """
         image = inputs["image"]
-        given = instrument or {}
-        light = self.mean_light.to(image)
-        told = torch.tensor(given["light"]).to(image).expand(len(light)) if "light" in given else None
-        light = (light if told is None else told).expand(len(image), -1)
-        known = torch.full((len(image),), float(told is not None), device=image.device)
-        there = (image != 0) | (inputs[known_name("image")] > 0 if known_name("image") in inputs else False)
+        given = self._checked(instrument or {})
+        told = "light" in given
+        light = torch.tensor(given["light"]) if told else self.mean_light
+        light = light.to(image).expand(len(image), len(self.bands))
+        known = torch.full((len(image),), float(told), device=image.device)
+        there = image != 0
+        if known_name("image") in inputs:
+            there = there | (inputs[known_name("image")] > 0)
         return Observation({**inputs, THERE: there.to(image)}, {"light": light}, self._numbers(light, known))
+
+    def _checked(self, instrument: Instrument) -> Instrument:
+        for name, numbers in instrument.items():
+            if name != "light":
+                raise OptionError(f"dehazing knows no {name!r} of an instrument; it knows light")
+            if len(numbers) not in (1, len(self.bands)) or not all(LIGHT[0] <= each <= LIGHT[1] for each in numbers):
+                wanted = f"1 or {len(self.bands)} reflectances from {LIGHT[0]:g} to {LIGHT[1]:g}"
+                raise OptionError(f"light is {list(numbers)}; needs {wanted}")
+        return instrument
 
     def _numbers(self, light: Tensor, known: Tensor) -> Tensor:
         level = (light / self.mean_light.to(light)).mean(1) - 1
         return torch.stack([5 * level * known, known], 1).float()
 
     def simulate(self, clean: Tensor, generator: Generator | None, *, instrument_dropout: float = 0.0) -> Observation:
-        b = len(clean)
+        """Cover clean scenes with random haze; with that of `haze.draw_haze` without a generator.
+
+        A random scene is a part of one twice as large, so that its clearest place need not be clear, and in the share
+        `settings.clear` it has no haze.
+
+        Parameters
+        ----------
+        clean
+            Reflectance (b, c, h, w); zero in a band that a scene lacks.
+        generator
+            Source of the draws, on the device of `clean`.
+        instrument_dropout
+            Share of the scenes of which the network is not told the atmospheric light.
+        """
         there = clean.abs().amax((2, 3), keepdim=True) > 0
         if generator is None:
             drawn = haze.draw_haze(clean, self.wavelengths, generator=None, strength=self.settings.strength)
             return self.observe({"image": drawn.hazy * there})
-        h, w = clean.shape[2:]
-        canvas = clean.new_zeros(b, len(self.bands), 2 * h, 2 * w)
-        drawn = haze.draw_haze(canvas, self.wavelengths, generator=generator, strength=self.settings.strength)
-        corner = uniform(generator, (b, 2), low=0, high=1)
-        clear = (uniform(generator, (b,), low=0, high=1) < self.settings.clear).tolist()
-        through = torch.ones_like(clean)
-        for n, (down, along) in enumerate(corner.tolist()):
-            row, col = int(down * h), int(along * w)
-            if not clear[n]:
-                through[n] = drawn.transmission[n, :, row : row + h, col : col + w]
-        hazy = haze.scatter(clean, through, light=drawn.light)
-        known = (uniform(generator, (b,), low=0, high=1) >= instrument_dropout).to(clean)
-        light = torch.where(known[:, None] > 0, drawn.light, self.mean_light.to(clean))
+        through, drawn_light = self._draw(clean, generator)
+        hazy = haze.scatter(clean, through, light=drawn_light)
+        known = (uniform(generator, (len(clean),), low=0, high=1) >= instrument_dropout).to(clean)
+        light = torch.where(known[:, None] > 0, drawn_light, self.mean_light.to(clean))
         inputs = {"image": hazy, THERE: there.expand_as(hazy).to(hazy)}
         return Observation(inputs, {"light": light}, self._numbers(light, known))
 
+    def _draw(self, clean: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Transmissions (b, c, h, w) and atmospheric lights (b, c)."""
+        b, c, h, w = clean.shape
+        canvas = clean.new_zeros(b, c, 2 * h, 2 * w)
+        drawn = haze.draw_haze(canvas, self.wavelengths, generator=generator, strength=self.settings.strength)
+        corners = uniform(generator, (b, 2), low=0, high=1).tolist()
+        clear = (uniform(generator, (b,), low=0, high=1) < self.settings.clear).tolist()
+        through = torch.ones_like(clean)
+        for number, (down, along) in enumerate(corners):
+            row, col = int(down * h), int(along * w)
+            if not clear[number]:
+                through[number] = drawn.transmission[number, :, row : row + h, col : col + w]
+        return through, drawn.light
+
+    def degrade(self, high: Tensor, obs: Observation) -> None:
+        """Not known: any scene may have been measured through some haze."""
+
     # ---- engine ----
 
-    def _dark_cells(self, obs: Observation, side: int) -> Tensor:
+    def _haze(self, obs: Observation) -> tuple[Tensor, Tensor]:
+        """Reference transmission (b, 1, h, w) by the dark objects near, and the level of those around, (b, c, h, w)."""
         image = obs.inputs["image"]
+        h, w = image.shape[2:]
+        whole = (0, -w % CELL, 0, -h % CELL)
+        image, there = (F.pad(each, whole, mode="replicate") for each in (image, obs.inputs[THERE]))
         cells = -F.max_pool2d(-F.avg_pool2d(image, 2), CELL // 2)
-        return -F.max_pool2d(-cells, side, stride=1, padding=side // 2)
-
-    def _thickness(self, obs: Observation) -> tuple[Tensor, Tensor]:
-        """(b,1,h,w) reference transmission by dark objects; dark level (b,c,h,w)."""
-        dark = self._dark_cells(obs, NEAR)
-        light = obs.instrument["light"].to(dark)[..., None, None]
-        through = ((light - dark) / (light - self.dark.to(dark)[:, None, None])).clamp(haze.LOWEST, 1)
-        t1 = haze.reference_transmission(through, self.wavelengths)
-        t1 = torch.where(F.max_pool2d(obs.inputs[THERE], CELL) > 0, t1, 0).amax(1, keepdim=True).clamp_min(0.1)
-        t1 = box_mean(t1, SMOOTH)
-        both = F.interpolate(torch.cat([t1, self._dark_cells(obs, WIDE)], 1), scale_factor=CELL, mode="bilinear", align_corners=False)
-        return both[:, :1], both[:, 1:]
+        near, around = (-F.max_pool2d(-cells, side, stride=1, padding=side // 2) for side in (NEAR, WIDE))
+        light, dark = obs.instrument["light"].to(image)[..., None, None], self.dark.to(image)[:, None, None]
+        each = haze.reference_transmission((light - near) / (light - dark), self.wavelengths)
+        # dark objects are no darker than `dark`: each band bounds the haze from above, the least bound holds
+        clearest = torch.where(F.max_pool2d(there, CELL) > 0, each, 0).amax(1, keepdim=True)
+        smooth = box_mean(clearest.clamp_min(T_MIN), SMOOTH)
+        both = torch.cat([smooth, around], 1)
+        fine = F.interpolate(both, scale_factor=CELL, mode="bilinear", align_corners=False)[..., :h, :w]
+        return fine[:, :1], fine[:, 1:]
 
     def base(self, obs: Observation) -> Tensor:
+        """Inverse of the model with the haze that the darkest objects near allow in every band."""
         image = obs.inputs["image"]
-        t1, _ = self._thickness(obs)
-        through = haze.transmission(t1, self.wavelengths)
-        x = haze.unscatter(image, through, light=obs.instrument["light"].to(image), t_min=T_MIN)
-        return x
+        through = haze.transmission(self._haze(obs)[0], self.wavelengths)
+        return haze.unscatter(image, through, light=obs.instrument["light"].to(image), t_min=T_MIN)
 
     def condition(self, obs: Observation, base: Tensor) -> Condition:
+        """Scale: contrast to the light times the haze of the base. Maps: logarithms of image and dark level, haze."""
         image = obs.inputs["image"]
-        t1, dark = self._thickness(obs)
+        reference, around = self._haze(obs)
         light = obs.instrument["light"].to(image)[..., None, None]
-        scale = (light - base).clamp_min(LEAST_CONTRAST) * (1 - t1 + LEAST_HAZE)
-        there = obs.inputs[THERE] > 0
-        see = [torch.where(there, _logarithm(each), ABSENT) for each in (image, dark)]
-        return Condition(scale=scale, maps=torch.cat([*see, -2 * torch.log(t1)], 1))
+        scale = (light - base).clamp_min(LEAST_CONTRAST) * (1 - reference + LEAST_HAZE)
+        seen = [torch.where(obs.inputs[THERE] > 0, _logarithm(each), ABSENT) for each in (image, around)]
+        return Condition(scale=scale, maps=torch.cat([*seen, -2 * torch.log(reference)], 1))
 
     def project(self, x: Tensor, obs: Observation) -> Tensor:
+        """Invert the model with the one thickness nearest to the result, where enough light comes through."""
         image = obs.inputs["image"]
-        light = obs.instrument["light"].to(image)
         through = haze.transmission(self._reference(x, obs), self.wavelengths).clamp_min(T_MIN)
-        inverse = haze.unscatter(image, through, light=light, t_min=T_MIN)
+        inverse = haze.unscatter(image, through, light=obs.instrument["light"].to(image), t_min=T_MIN)
         trust = ((through - T_MIN) / (T_TRUSTED - T_MIN)).clamp(0, 1)
         return torch.lerp(x, inverse, trust)
 
     def _reference(self, x: Tensor, obs: Observation) -> Tensor:
-        image = obs.inputs["image"]
+        """Reference transmission (b, 1, h, w) of the haze that stands between a result and the image.
+
+        By band, A - I = t (A - x) in least squares over `FIT` x `FIT` pixels; then the mean of what the bands tell of
+        the reference, weighted by how well each tells it: squared contrast times squared sensitivity.
+        """
+        image, there = obs.inputs["image"], obs.inputs[THERE]
         light = obs.instrument["light"].to(image)[..., None, None]
         energy = box_mean((light - x) ** 2, FIT)
         through = box_mean((light - image) * (light - x), FIT) / energy.clamp_min(1e-6)
         each = haze.reference_transmission(through.clamp(T_MIN, 1), self.wavelengths)
-        there = obs.inputs[THERE]
         rough = (each * there).sum(1, keepdim=True) / there.sum(1, keepdim=True).clamp_min(1)
         slope = haze.transmission(rough, self.wavelengths) - haze.transmission(rough - STEP, self.wavelengths)
         weight = energy * slope**2 * there
         return (weight * each).sum(1, keepdim=True) / weight.sum(1, keepdim=True).clamp_min(1e-12)
 
     def extra_results(self, x: Tensor, obs: Observation) -> Mapping[str, Tensor]:
+        """`transmission` at 0.443 um: 1 without haze."""
         return {"transmission": self._reference(x, obs)}
 
     def baselines(self) -> Mapping[str, Callable[[Observation], Tensor]]:
-        """Dark-object subtraction, dark channel prior, haze-optimised transform, each of the whole scene."""
-        visible = [at for at, length in enumerate(self.wavelengths) if length < 0.7]
-        blue, red = visible[0], visible[-1]
-
-        def classical(method: Callable[..., NDArray[np.floating]]) -> Callable[[Observation], Tensor]:
-            def run(obs: Observation) -> Tensor:
-                out = obs.inputs["image"].clone()
-                for scene in out:
-                    there = scene.abs().amax((1, 2)) > 0
-                    scene[there] = torch.from_numpy(method(scene[there].cpu().numpy(), np.array(self.wavelengths)[there.cpu().numpy()])).to(scene)
-                return out
-
-            return run
-
-        return {
-            "dark_object_subtraction": classical(lambda image, _: dehazing.dark_object_subtraction(image)),
-            "dark_channel_prior": classical(lambda image, lengths: dehazing.dark_channel_prior(image, lengths)),
-            "haze_optimised_transform": classical(lambda image, _: dehazing.haze_optimised_transform(image, (blue, red))),
-            "linear": self.base,
+        """Dark-object subtraction, dark channel prior and haze-optimised transform of whole scenes; the base."""
+        methods = {
+            "dark_object_subtraction": lambda image, _: dehazing.dark_object_subtraction(image),
+            "dark_channel_prior": dehazing.dark_channel_prior,
+            "haze_optimised_transform": _haze_optimised_transform,
         }
+        return {name: self._whole(method) for name, method in methods.items()} | {"linear": self.base}
+
+    def _whole(self, method: "Classical") -> Callable[[Observation], Tensor]:
+        """A classical method on the bands that each scene has."""
+
+        def run(obs: Observation) -> Tensor:
+            result = obs.inputs["image"].clone()
+            for scene, there in zip(result, obs.inputs[THERE].amax((2, 3)) > 0, strict=True):
+                lengths = [length for length, has in zip(self.wavelengths, there.tolist(), strict=True) if has]
+                scene[there] = torch.from_numpy(method(scene[there].cpu().numpy(), lengths)).to(scene)
+            return result
+
+        return run
+
+
+Classical = Callable[[NDArray[np.floating], Sequence[float]], NDArray[np.floating]]
+
+
+def _haze_optimised_transform(image: NDArray[np.floating], wavelengths: Sequence[float]) -> NDArray[np.floating]:
+    """Of the shortest and the longest visible band."""
+    visible = [at for at, length in enumerate(wavelengths) if length <= dehazing.VISIBLE[1]]
+    order = sorted(visible, key=lambda at: wavelengths[at])
+    return dehazing.haze_optimised_transform(image, (order[0], order[-1]))
 
 
 def band_wavelengths(settings: Settings, bands: Sequence[str]) -> list[float]:
-    given = settings.wavelengths or {}
+    """Centre wavelength of each band in um: the settings' own, else the sensor's.
+
+    Raises
+    ------
+    OptionError
+        Where neither tells, or the settings name a band that the recipe lacks.
+    """
+    given = dict(settings.wavelengths or {})
+    strange = [band for band in given if band not in bands]
+    if strange:
+        raise OptionError(f"task.wavelengths names {', '.join(strange)}; the recipe's bands are {', '.join(bands)}")
     rest = [band for band in bands if band not in given]
-    found = dict(zip(rest, haze.wavelengths(settings.sensor, rest), strict=True)) | given
-    return [found[band] for band in bands]
+    given |= dict(zip(rest, haze.wavelengths(settings.sensor, rest), strict=True))
+    return [given[band] for band in bands]
 
 
 def _logarithm(image: Tensor) -> Tensor:
+    """Of reflectance, about zero for 0.08."""
     return torch.log((image + 0.02).clamp_min(4e-3) / 0.1)
