@@ -124,6 +124,9 @@ class RemoveClouds(Settings):
     """Which task this is."""
     dates: Annotated[int, Field(ge=0, le=8)] = 2
     """Most other dates that may be given."""
+    detector: Name | None = "cloud-mask"
+    """What finds clouds and shadows where no mask is given: a model of the task cloud_mask, by its shipped name or its
+    path, or omnicloudmask where that package is installed; null: a mask must be given."""
     guide: list[Name] = []
     """Further bands that clouds do not hide, such as radar; the sources then need a guide with them."""
     cover: Annotated[tuple[Share, Share], BeforeValidator(pair)] = (0.1, 0.6)

@@ -119,6 +119,8 @@ class Task(Protocol):
     """How far, in target pixels, holes can make the task look: no halo measured on one scene is narrower than that."""
     extras: Mapping[str, tuple[str, ...]]
     """Further results by name, and their bands."""
+    detector: str | None
+    """What finds the inputs `mask` and `date_mask` where they are not given, see `model.detect`; None: nothing."""
 
     def valid(self, known: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.bool_]:
         """Say which target pixels get a value, (c, h, w).
@@ -194,6 +196,7 @@ class OneImage:
     margin = 0
     reach = 0
     extras: Mapping[str, tuple[str, ...]] = {}
+    detector: str | None = None
     inputs: tuple[Input, ...]
     bands: tuple[str, ...]
 

@@ -136,7 +136,7 @@ class CloudMask(OneImage):
         return clean * torch.exp(gain).to(clean) + (air * law[:, None, None]).to(clean)
 
     def _strength(self, clean: Tensor, generator: Generator) -> Tensor:
-        """Factor of the opacity, (b, 1, h, w): a third of the clouds is thinner, many are uneven, some are not there."""
+        """Factor of the opacity, (b, 1, h, w): a third of the clouds thinner, many uneven, some not there."""
         b, _, h, w = clean.shape
         overall = (0.25 + 2.25 * uniform(generator, (b, 1, 1), low=0, high=1)).clamp(max=1)
         uneven = uniform(generator, (b, 1, 1), low=-0.3, high=0.7).clamp(min=0)

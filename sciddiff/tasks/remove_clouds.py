@@ -73,7 +73,11 @@ class RemoveClouds(OneImage):
         self.prior = torch.tensor(np.interp(self.wavelengths, list(SURFACE), list(SURFACE.values()))).float()
         self.inputs = (Input("image", self.bands), Input("mask", ("mask",), required=False, is_mask=True))
         if settings.dates:
-            self.inputs += (Input("date", self.bands, most=settings.dates, required=False),)
+            self.inputs += (
+                Input("date", self.bands, most=settings.dates, required=False),
+                Input("date_mask", ("mask",), most=settings.dates, required=False, is_mask=True),
+            )
+        self.detector = settings.detector
         if self.guide:
             self.inputs += (Input("guide", self.guide, required=False),)
         self.maps = 2 * len(bands) + 4 + settings.dates * (len(bands) + 1) + 2 * len(self.guide)
@@ -96,12 +100,14 @@ class RemoveClouds(OneImage):
         """
         for name, each in (("the image", image), *(("date", date) for date in others.get("date", ()))):
             refuse_numbers(each, name)
-        if "mask" not in others:
+        if "mask" not in others and self.detector is None:
             raise InputError(
                 "remove_clouds needs to know where the clouds are: give -i mask=PATH, a raster of one band on the "
                 "image's ground, not zero where a cloud or its shadow is to be replaced"
             )
-        if not others.get("date") and not _any_clear(image, others["mask"][0]):
+        if len(others.get("date_mask", ())) > len(others.get("date", ())):
+            raise InputError("more masks of dates are given than dates: the k-th -i date_mask= is of the k-th -i date=")
+        if "mask" in others and not others.get("date") and not _any_clear(image, others["mask"][0]):
             raise InputError(
                 "the mask covers every valid pixel and no other date is given: nothing to fill from; give -i date=PATH"
             )
@@ -112,8 +118,8 @@ class RemoveClouds(OneImage):
         Parameters
         ----------
         inputs
-            image (b, c, h, w); mask (b, 1, h, w), not zero under clouds; date (b, dates * c, h, w); guide; and the
-            validity of each.
+            image (b, c, h, w); mask (b, 1, h, w), not zero under clouds; date (b, dates * c, h, w) and date_mask
+            (b, dates, h, w), likewise; guide; and the validity of each.
         instrument
             None is known.
         """
@@ -135,10 +141,9 @@ class RemoveClouds(OneImage):
         clear = known * (obs.inputs["mask"] == 0)
         if not self.settings.dates:
             return _Seen(image, clear, image.new_zeros(b, 0, 1, h, w), image.new_zeros(b, 0, 1, h, w))
-        dates, seen = (
-            obs.inputs[name].view(b, self.settings.dates, -1, h, w) for name in ("date", known_name("date"))
-        )
-        return _Seen(image, clear, dates, seen.amax(2, keepdim=True))
+        names = "date", known_name("date"), "date_mask"
+        dates, seen, hidden = (obs.inputs[name].view(b, self.settings.dates, -1, h, w) for name in names)
+        return _Seen(image, clear, dates, seen.amax(2, keepdim=True) * (hidden == 0))
 
     def _matched(self, obs: Observation) -> Observation:
         """The observation with its dates brought to the image's radiometry, which base and condition both need."""
@@ -215,7 +220,7 @@ class RemoveClouds(OneImage):
 
     def base(self, obs: Observation) -> Tensor:
         """The image where clear; the matched dates, fitted to the rim, where one is seen; else what is around."""
-        image, clear, _, seen = self._parts(obs)
+        image, clear, _, _ = self._parts(obs)
         filled, known = self._from_dates(obs)
         around = match_dates.surround(
             torch.where(clear > 0, image, filled), torch.maximum(clear, known), prior=self.prior.to(image)
