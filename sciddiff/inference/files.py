@@ -3,6 +3,8 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from sciddiff.errors import OptionError, SciddiffError
 from sciddiff.inference.assemble import DamagedStore, assemble_run, finish_published, is_published, refuse_existing
 from sciddiff.inference.cluster import run_dask
 from sciddiff.inference.compute import compute_cores
+from sciddiff.inference.detect import announced, forget, with_masks
 from sciddiff.inference.plan import Inputs, Plan, make_plan, run_folder
 from sciddiff.inference.shards import cores_of
 from sciddiff.inference.store import Store, locked, open_store, prepare, remove
@@ -40,7 +43,7 @@ def plan_file(
     instrument: Instrument | None = None,
     max_pixels: int | None = None,
 ) -> Plan:
-    """What `predict_file` would do; see there."""
+    """What `predict_file` would do; see there. Masks that a detector would find are named, not made."""
     request = model.request(steps=steps, samples=samples, seed=seed, instrument=instrument)
     plan, _ = make_plan(
         model,
@@ -54,7 +57,7 @@ def plan_file(
         batch=batch,
         max_pixels=max_pixels,
     )
-    return plan
+    return replace(plan, inputs={**plan.inputs, **announced(model, source, inputs or {})})
 
 
 def predict_file(
@@ -94,7 +97,8 @@ def predict_file(
     steps, samples, seed
         See `Model.predict`.
     inputs
-        The task's other inputs: paths by name.
+        The task's other inputs: paths by name. Where the task names a detector and no `mask` is given, the detector
+        looks for clouds and shadows first, in the image and in each `date`.
     uncertainty
         Spread and 90 % interval of each band; needs 2 samples or more.
     extras
@@ -154,20 +158,25 @@ def predict_file(
             for each in sources:
                 _refuse_input(path, each)
     request = model.request(steps=steps, samples=samples, seed=seed, instrument=instrument)
-    plan, fitted = make_plan(
-        model,
-        source,
-        output,
-        request=request,
-        inputs=inputs,
-        uncertainty=uncertainty,
-        extras=extras,
-        tile=tile,
-        batch=batch,
-        max_pixels=max_pixels,
-        creation_options=creation_options,
-        command=command,
-    )
+    inputs = with_masks(model, source, inputs or {}, folder, find=partial(_find, batch=batch, workers=workers))
+    try:
+        plan, fitted = make_plan(
+            model,
+            source,
+            output,
+            request=request,
+            inputs=inputs,
+            uncertainty=uncertainty,
+            extras=extras,
+            tile=tile,
+            batch=batch,
+            max_pixels=max_pixels,
+            creation_options=creation_options,
+            command=command,
+        )
+    except SciddiffError:
+        forget(folder)
+        raise
     store = prepare(plan, overwrite=overwrite)
     run = _Run(model, fitted, store, batch=batch, workers=workers, dask=dask, progress=progress)
     with stop_signals() as stop:
@@ -182,6 +191,11 @@ def predict_file(
                 run.compute(range(plan.layout.count), stop=stop)
                 assemble_run(store, overwrite=overwrite, stop=stop)
     return written | {"plan": plan.summary()}
+
+
+def _find(detector: Model, image: str, probabilities: Path, mask: Path, *, batch: int, workers: int | None) -> None:
+    """Run a detector on an image."""
+    predict_file(detector, image, probabilities, extras={"mask": mask}, batch=batch, workers=workers, overwrite=True)
 
 
 def assemble_file(output: Path, *, overwrite: bool = False) -> dict[str, Any]:

@@ -32,6 +32,8 @@ from sciddiff.model.tiles import Tile
 from sciddiff.model.windows import span
 
 PLAN, LOCK, LEDGER, PUBLISHED = "plan.json", "lock", "ledger", "published.json"
+MAKING, DETECTING, DETECTED = "making", "detecting", "detected"
+"""Locks of those who make a run and its masks, and the folder of the masks; a run that is begun anew keeps them."""
 INNER = 1024
 """Largest side of the chunks inside a shard."""
 
@@ -208,7 +210,7 @@ def prepare(plan: Plan, *, overwrite: bool) -> Store:
     folder = plan.folder
     try:
         folder.mkdir(exist_ok=True)
-        with locked(folder, alone=True, name="making", wait=True):
+        with locked(folder, alone=True, name=MAKING, wait=True):
             if overwrite and (folder / PLAN).exists() and _is_other(plan, folder):
                 with locked(folder, alone=True):
                     _empty(folder)
@@ -319,11 +321,13 @@ def _lock(handle: int, *, alone: bool, wait: bool) -> bool:
 
 
 def _empty(folder: Path) -> None:
-    """Remove all of a run but its locks."""
+    """Remove all of a run but its locks and its masks, which have a key of their own."""
     for path in folder.iterdir():
+        if path.name in {LOCK, MAKING, DETECTING, DETECTED}:
+            continue
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.name not in {LOCK, "making"}:
+        else:
             path.unlink()
 
 

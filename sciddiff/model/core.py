@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sciddiff import io
 from sciddiff.errors import InputError
+from sciddiff.model.detect import with_masks
 from sciddiff.model.fit import fit_all
 from sciddiff.model.lazy import as_dataset, predict_lazily
 from sciddiff.model.tiles import TOLERANCE, Request, lay_out, names, predict_tiles
@@ -95,6 +96,7 @@ class Model:
             As `sciddiff.open` gives it; or an array or tensor (bands, h, w) in the model's order of bands.
         inputs
             The task's other inputs by name, such as {"pan": sciddiff.open("pan.tif")}; several of one name as a list.
+            Where the task names a detector and no `mask` is given, the detector looks for clouds and shadows first.
         steps
             1: the posterior mean. 2 or more: posterior samples too. The recipe's where not given.
         samples
@@ -125,6 +127,7 @@ class Model:
         others = {
             name: [given] if isinstance(given, xr.DataArray) else list(given) for name, given in (inputs or {}).items()
         }
+        others = with_masks(self.recipe, self.task, image, others, on=self.device)
         fitted = fit_all(self.recipe, self.task, image, others)
         request = self.request(steps=steps, samples=samples, seed=seed, instrument=instrument)
         if image.chunks is not None:

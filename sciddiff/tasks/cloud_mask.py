@@ -68,8 +68,7 @@ class CloudMask(OneImage):
 
     def valid(self, known: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.bool_]:
         """Where all bands of the image are."""
-        everywhere: NDArray[np.bool_] = known["image"].all(0)
-        return everywhere
+        return np.asarray(known["image"].all(0))
 
     def check(self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]]) -> None:
         """Refuse digital numbers.
