@@ -16,12 +16,13 @@ from sciddiff.tasks.local import box_mean
 CELL = 8
 """Side of the cells, in pixels, over which the regression's sums are pooled; windows must be aligned to it."""
 NEIGHBOURHOODS = (3, 7, 17)
-"""Sides, in cells, of the windows whose sums are added: a near pixel counts in all of them."""
+"""Sides, in cells, of the windows whose sums are added, each over its side: a near pixel counts in all of them."""
 RIM = (3, 7, 15, 31)
 """Sides, in pixels, of the boxes that carry the misfit at a hole's rim into it."""
 AROUND = (3, 7, 15, 31, 63)
-"""Likewise of what fills where no date is clear, and further by cells:"""
-FAR = (23,)
+"""Likewise of those that fill where no date is clear."""
+FAR = 23
+"""Side, in cells, of the widest of them."""
 RIDGE = 60.0
 """Pixels that the belief in an unchanged spectrum counts for."""
 FEW = 16.0
@@ -35,7 +36,7 @@ LEAST = 0.002
 
 MATCH_RADIUS = (NEIGHBOURHOODS[-1] // 2 + 2) * CELL
 RIM_RADIUS = RIM[-1] // 2
-AROUND_RADIUS = (FAR[-1] // 2 + 2) * CELL
+AROUND_RADIUS = (FAR // 2 + 2) * CELL
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,10 @@ def contrast(image: Tensor, known: Tensor, *, prior: Tensor) -> Tensor:
 def _gather(image: Tensor) -> Tensor:
     """Sums over the neighbourhoods of each cell, in pixels and float64."""
     cells = F.avg_pool2d(image, CELL).double()
-    return sum(box_mean(cells, side) * (side * CELL) ** 2 / side for side in NEIGHBOURHOODS)  # type: ignore[return-value]
+    total = torch.zeros_like(cells)
+    for side in NEIGHBOURHOODS:
+        total = total + CELL**2 * side * box_mean(cells, side)  # sums, divided by the side
+    return total
 
 
 def _upsample(cells: Tensor) -> Tensor:
@@ -161,7 +165,10 @@ def carry(image: Tensor, known: Tensor, *, sides: tuple[int, ...], doubt: float 
 
 
 def _spread(image: Tensor, sides: tuple[int, ...]) -> Tensor:
-    return sum(side**-FALLING * box_mean(image, side) for side in sides)  # type: ignore[return-value]
+    total = torch.zeros_like(image)
+    for side in sides:
+        total = total + side**-FALLING * box_mean(image, side)
+    return total
 
 
 def surround(image: Tensor, known: Tensor, *, prior: Tensor) -> Tensor:
@@ -177,7 +184,7 @@ def surround(image: Tensor, known: Tensor, *, prior: Tensor) -> Tensor:
     rest = prior.view(-1, 1, 1)
     both = torch.cat([(image - rest) * known, known], 1)
     cells = F.avg_pool2d(_whole_cells(both), CELL)
-    far = sum((side * CELL) ** -FALLING * box_mean(cells, side) for side in FAR)
-    total = _spread(both, AROUND) + _upsample(far)[..., : image.shape[2], : image.shape[3]]  # type: ignore[arg-type]
-    weight = total[:, -1:] + (FAR[-1] * CELL) ** -(2 + FALLING)
+    far = _upsample((FAR * CELL) ** -FALLING * box_mean(cells, FAR))[..., : image.shape[2], : image.shape[3]]
+    total = _spread(both, AROUND) + far
+    weight = total[:, -1:] + (FAR * CELL) ** -(2 + FALLING)
     return rest + total[:, :-1] / weight

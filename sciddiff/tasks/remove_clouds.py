@@ -1,6 +1,7 @@
 """Removal of clouds and their shadows: what they hide comes from other dates, or from what is around them."""
 
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -37,8 +38,8 @@ NEAR, WIDE = 9, 33
 """Sides of the windows in which the share of clear pixels is told."""
 LOOK = 256
 """Side of the windows that are read to see whether images fit."""
-WRONG_MASKS, THICKEST_RIM = 0.15, 3
-"""Share of the masks in training that miss a cloud's rim of a pixel; pixels by which the others may be too large."""
+RIM = 3
+"""Pixels by which masks in training may be larger than what they mask."""
 NOMINAL_COVER = (0.3, 0.3)
 """Cover of the nominal clouds."""
 
@@ -91,26 +92,37 @@ class RemoveClouds(OneImage):
         return known["image"] | known["mask"] if "mask" in known else known["image"]
 
     def check(self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]]) -> None:
-        """Refuse digital numbers, an image without a mask, and one that is all cloud where no date is given.
+        """Refuse digital numbers, dates that lack bands, an image without a mask; and all cloud without any date.
 
         Raises
         ------
         InputError
             Of these.
         """
-        for name, each in (("the image", image), *(("date", date) for date in others.get("date", ()))):
-            refuse_numbers(each, name)
+        dates = others.get("date", ())
+        refuse_numbers(image, "the image")
+        for number, each in enumerate(dates, start=1):
+            refuse_numbers(each, f"date {number}")
+            if len(each) < len(image):
+                got, wanted = (", ".join(map(str, one.band.values)) for one in (each, image))
+                raise InputError(f"date {number} has other bands than the image: {got}; the image has {wanted}")
+        if len(others.get("date_mask", ())) > len(dates):
+            raise InputError("more masks of dates are given than dates: the k-th -i date_mask= is of the k-th -i date=")
         if "mask" not in others and self.detector is None:
             raise InputError(
                 "remove_clouds needs to know where the clouds are: give -i mask=PATH, a raster of one band on the "
                 "image's ground, not zero where a cloud or its shadow is to be replaced"
             )
-        if len(others.get("date_mask", ())) > len(others.get("date", ())):
-            raise InputError("more masks of dates are given than dates: the k-th -i date_mask= is of the k-th -i date=")
-        if "mask" in others and not others.get("date") and not _any_clear(image, others["mask"][0]):
+        if "mask" not in others or _any_clear(image, others["mask"][0]):  # without one, the detector looks for it
+            return
+        if not dates:
             raise InputError(
                 "the mask covers every valid pixel and no other date is given: nothing to fill from; give -i date=PATH"
             )
+        warnings.warn(
+            "the mask covers every valid pixel: the result is made of the other dates alone, in their own radiometry",
+            stacklevel=2,
+        )
 
     def observe(self, inputs: Mapping[str, Tensor], instrument: Instrument | None = None) -> Observation:
         """Join an image with its mask and other dates; those not given count as clear, and as not there.
@@ -176,7 +188,7 @@ class RemoveClouds(OneImage):
         cover = NOMINAL_COVER if nominal else self.settings.cover
         cloudy = draw_clouds(scene, self.wavelengths, generator=source, cover=cover, gsd=gsd)
         mask = (cloudy.classes != CLEAR)[:, None].to(scene)
-        mask = mask if nominal else wrong_mask(mask, generator=source)
+        mask = mask if nominal else grown_mask(mask, generator=source)
         inputs = {"image": cloudy.cloudy * present, "mask": mask}
         inputs |= {known_name("image"): present.expand_as(scene), known_name("mask"): torch.ones_like(mask)}
         inputs |= self._draw_dates(scene, present, source, gsd=gsd, nominal=nominal)
@@ -322,17 +334,12 @@ class RemoveClouds(OneImage):
         return torch.where(clear > 0, image, done)
 
 
-def wrong_mask(mask: Tensor, *, generator: Generator) -> Tensor:
-    """Masks as detectors make them: too large by up to `THICKEST_RIM` pixels, some too small by one; (b, 1, h, w)."""
-    draw = uniform(generator, (len(mask),), low=0, high=1)
-    rim = torch.floor((draw - WRONG_MASKS) / (1 - WRONG_MASKS) * (THICKEST_RIM + 1)).long().tolist()
-    return torch.cat([_grown(each[None], pixels) for each, pixels in zip(mask, rim, strict=True)])
-
-
-def _grown(mask: Tensor, pixels: int) -> Tensor:
-    side = 2 * abs(pixels) + 1
-    sign = 1 if pixels >= 0 else -1
-    return sign * F.max_pool2d(sign * mask, side, stride=1, padding=abs(pixels))
+def grown_mask(mask: Tensor, *, generator: Generator) -> Tensor:
+    """Masks as detectors make them, larger than the cloud by up to `RIM` pixels, drawn for each; (b, 1, h, w)."""
+    rims = torch.floor(uniform(generator, (len(mask),), low=0, high=RIM + 1)).long().tolist()
+    return torch.cat(
+        [F.max_pool2d(each[None], 2 * rim + 1, stride=1, padding=rim) for each, rim in zip(mask, rims, strict=True)]
+    )
 
 
 def refuse_numbers(image: xr.DataArray, name: str) -> None:
@@ -341,28 +348,35 @@ def refuse_numbers(image: xr.DataArray, name: str) -> None:
     Raises
     ------
     InputError
-        A window from the middle holds values above `MOST`.
+        The first window with any valid pixel holds values above `MOST`.
     """
-    rows, cols = (slice(max(side // 2 - LOOK // 2, 0), side // 2 + LOOK // 2) for side in image.shape[1:])
-    values, valid = io.read_window(image, rows, cols)
-    largest = float(np.abs(values[valid]).max()) if valid.any() else 0.0
-    if largest > MOST:
-        path = image.encoding.get("source")
-        where = f"{name} ({path})" if path else name
-        raise InputError(
-            f"{where} holds values up to {largest:g}: digital numbers, where reflectance from 0 to 1 is needed; tell "
-            "the file its scale and offset first, such as `gdal_edit.py -scale 0.0001 FILE` for Sentinel-2 products"
-        )
+    for at in _windows(image):
+        values, valid = io.read_window(image, *at)
+        if not valid.any():
+            continue
+        largest = float(np.abs(values[valid]).max())
+        if largest > MOST:
+            path = image.encoding.get("source")
+            where = f"{name} ({path})" if path else name
+            raise InputError(
+                f"{where} holds values up to {largest:g}: digital numbers, where reflectance from 0 to 1 is needed; "
+                "tell the file its scale and offset first, such as `gdal_edit.py -scale 0.0001 FILE` for Sentinel-2"
+            )
+        return
 
 
 def _any_clear(image: xr.DataArray, mask: xr.DataArray) -> bool:
     """Whether a valid pixel is outside the mask; windows are read until one is found."""
+    for at in _windows(image):
+        _, valid = io.read_window(image, *at)
+        values, known = io.read_window(mask, *at)
+        if (valid.any(0) & ~((values != 0) & known).any(0)).any():
+            return True
+    return False
+
+
+def _windows(image: xr.DataArray) -> Iterator[tuple[slice, slice]]:
     height, width = image.shape[1:]
     for row in range(0, height, LOOK):
         for col in range(0, width, LOOK):
-            at = slice(row, min(row + LOOK, height)), slice(col, min(col + LOOK, width))
-            _, valid = io.read_window(image, *at)
-            values, known = io.read_window(mask, *at)
-            if (valid.any(0) & ~((values != 0) & known).any(0)).any():
-                return True
-    return False
+            yield slice(row, min(row + LOOK, height)), slice(col, min(col + LOOK, width))
