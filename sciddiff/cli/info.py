@@ -1,4 +1,4 @@
-"""`sciddiff info`: what a raster or a model is."""
+"""`sciddiff info`: what a raster, a model or a run is."""
 
 import math
 from pathlib import Path
@@ -20,12 +20,18 @@ STATISTICS_SIDE = 512
 @click.argument("path")
 @json_option
 def info(path: str, as_json: bool) -> None:
-    """Tell what a raster or a model is.
+    """Tell what a raster, a model or a run is.
 
-    PATH is a raster, a model file, or the name of a shipped model or recipe. A raster's statistics are approximate:
-    from evenly spread windows, in physical units.
+    PATH is a raster, a model file or the name of a shipped model, or the folder OUTPUT.run of a `predict` that has not
+    ended. A raster's statistics are approximate: from evenly spread windows, in physical units.
     """
-    show(describe_model(path) if _is_model(path) else describe_raster(path), as_json=as_json)
+    if Path(path, "plan.json").exists():
+        from sciddiff.inference import describe_run
+
+        told = describe_run(Path(path))
+    else:
+        told = describe_model(path) if _is_model(path) else describe_raster(path)
+    show(told, as_json=as_json)
 
 
 def describe_model(path: str) -> dict[str, Any]:

@@ -4,12 +4,13 @@ from sciddiff.inference.files import assemble_file, plan_file, predict_file
 from sciddiff.inference.plan import Plan
 from sciddiff.inference.shards import parse_shard, slurm_shard
 from sciddiff.inference.simulate import simulate_file
-from sciddiff.inference.store import check_run
+from sciddiff.inference.store import check_run, describe_run
 
 __all__ = [
     "Plan",
     "assemble_file",
     "check_run",
+    "describe_run",
     "parse_shard",
     "plan_file",
     "predict_file",

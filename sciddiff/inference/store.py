@@ -368,3 +368,15 @@ def check_run(folder: Path, *, deep: bool = False) -> dict[str, Any]:
         "problems": problems,
         "notes": [],
     }
+
+
+def describe_run(folder: Path) -> dict[str, Any]:
+    """What a run makes and how far it is, for people and for JSON.
+
+    Parameters
+    ----------
+    folder
+        `OUTPUT.run`.
+    """
+    store = open_store(folder)
+    return {"kind": "run", "path": str(folder), "done": len(store.done()), **store.plan.summary()}

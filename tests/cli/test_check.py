@@ -43,6 +43,22 @@ def test_what_can_be_used_passes(call: Call, scene: Path, tmp_path: Path) -> Non
     assert "usable: yes" in call("check", scene).stdout
 
 
+def test_info_tells_what_an_unfinished_run_makes_and_how_far_it_is(call: Call, scene: Path, tmp_path: Path) -> None:
+    predict_file(small_model(), str(scene), tmp_path / "out.tif", tile=32, shard=(0, 2))
+    told = json.loads(call("info", tmp_path / "out.tif.run", "--json").stdout)
+    assert (told["kind"], told["done"], told["windows"]) == ("run", 15, 30)
+    assert told["output"] == str(tmp_path / "out.tif")
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".ome.tif", ".zarr", ".ome.zarr"])
+def test_info_reads_every_format_that_predict_writes(call: Call, scene: Path, tmp_path: Path, suffix: str) -> None:
+    predict_file(small_model(), str(scene), tmp_path / f"out{suffix}", tile=64)
+    told = json.loads(call("info", tmp_path / f"out{suffix}", "--json").stdout)
+    assert told["size"] == {"bands": 2, "height": 140, "width": 180}
+    assert [band["name"] for band in told["bands"]] == ["red", "nir"]
+    assert told["crs"] == "EPSG:32631"
+
+
 def test_a_damaged_block_is_found_by_reading_all(call: Call, tmp_path: Path) -> None:
     path = tmp_path / "big.tif"
     values = np.random.default_rng(0).integers(0, 99, (1, 1500, 600), dtype=np.uint8)

@@ -82,6 +82,58 @@ def storm(tmp_path: Path, *, kills: int, suffix: str) -> None:
     assert left == {"scene.tif", "whole.tif", "whole.tif.json", f"out{suffix}.json"}
 
 
+RACE = """
+import os, sys, warnings
+from pathlib import Path
+
+warnings.simplefilter("ignore")
+import torch
+torch.set_num_threads(1)
+from sciddiff.errors import OutputError, OutputExistsError
+from sciddiff.inference import predict_file
+from tests.inference.conftest import small_model
+
+folder, runners = Path(sys.argv[1]), int(sys.argv[2])
+model, ready = small_model(), os.pipe()
+children = []
+for _ in range(runners):
+    child = os.fork()
+    if child == 0:
+        os.close(ready[1])
+        os.read(ready[0], 1)  # all begin when the parent closes its end
+        try:
+            predict_file(model, str(folder / "scene.tif"), folder / "out.tif", tile=16)
+        except OutputExistsError:
+            os._exit(3)
+        except OutputError as error:
+            os._exit(2 if "in use by process" in str(error) else 1)
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    children.append(child)
+os.close(ready[1])
+print(*sorted(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children))
+"""
+
+
+def test_of_runs_that_race_for_one_output_one_writes_it_and_the_others_say_why(tmp_path: Path) -> None:
+    write_scene(tmp_path / "scene.tif", height=40, width=44)
+    predict_file(small_model(), str(tmp_path / "scene.tif"), tmp_path / "whole.tif", tile=16)
+    for _ in range(3):
+        command = [sys.executable, "-c", RACE, str(tmp_path), "4"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        first, *others = map(int, done.stdout.split())
+        assert first == 0, done.stderr
+        assert set(others) <= {2, 3}, done.stderr
+        assert decoded(tmp_path / "out.tif") == decoded(tmp_path / "whole.tif")
+        assert {path.name for path in tmp_path.iterdir()} == {
+            "scene.tif",
+            *("whole.tif", "whole.tif.json"),
+            *("out.tif", "out.tif.json"),
+        }
+        (tmp_path / "out.tif").unlink()
+
+
 def test_thirty_kills_of_a_geotiff(tmp_path: Path) -> None:
     storm(tmp_path, kills=30, suffix=".tif")
 

@@ -369,6 +369,8 @@ def test_shards_cover_every_core_once() -> None:
 
 def test_the_plan_is_the_same_each_time(model: Model, scene: Path, tmp_path: Path) -> None:
     plans = [inference.plan_file(model, str(scene), tmp_path / "out.tif", tile=32).summary() for _ in range(2)]
+    for plan in plans:
+        del plan["free_mb"]  # of the disk, which others use
     assert json.dumps(plans[0]) == json.dumps(plans[1])
     assert plans[0]["windows"] == 30
     assert not list(tmp_path.iterdir())
