@@ -207,9 +207,9 @@ def as_dataset(model: Restorer, results: Mapping[str, Any], valid: Any, fitted: 
     for name, value in results.items():
         if name in model.task.extras:
             seen = valid.any(0, keepdims=True) & np.ones((len(value), 1, 1), bool)
-            images[name] = assemble(value, seen, grid=fitted.grid, bands=model.task.extras[name]).rename(
-                band=f"band_{name}"
-            )
+            # its validity is another than that of bands with holes of their own
+            image = assemble(value, seen, grid=fitted.grid, bands=model.task.extras[name])
+            images[name] = image.rename(band=f"band_{name}", valid=f"valid_{name}")
         else:
             images[name] = assemble(value, valid, grid=fitted.grid, bands=bands, profile=kept)
     return xr.Dataset(images)
