@@ -166,6 +166,9 @@ def _hierarchy(matrix: Any, rows: NDArray[np.intp], columns: NDArray[np.intp]) -
             break
         gather = sparse.csr_matrix((np.ones(len(block)), (np.arange(len(block)), block)))
         up = (gather - sparse.diags(damping) @ (matrix @ gather)).tocsr()
+        # of two pixels that touch by a corner the smoothing leaves exactly nothing: they go up as they are
+        lost = np.asarray(abs(up).sum(0)).ravel() < 1e-6
+        up = (up + gather @ sparse.diags(lost.astype(np.float64))).tocsr()
         levels.append(_Level(matrix, damping[:, None], up))
         matrix = (up.T @ matrix @ up).tocsr()
         rows, columns = rows[first] // 3, columns[first] // 3

@@ -19,10 +19,10 @@ NEIGHBOURHOODS = (3, 7, 17)
 """Sides, in cells, of the windows whose sums are added, each over its side: a near pixel counts in all of them."""
 RIM = (3, 7, 15, 31)
 """Sides, in pixels, of the boxes that carry the misfit at a hole's rim into it."""
-AROUND = (3, 7, 15, 31, 63)
-"""Likewise of those that fill where no date is clear."""
-FAR = 23
-"""Side, in cells, of the widest of them."""
+RELAXED = (3, 3, 2, 2)
+"""Relaxations of a fill from around on grids of 1, 2, 4 and 8 pixels."""
+FAR = (3, 7, 15)
+"""Sides, in cells, of the boxes that bridge the widest holes."""
 RIDGE = 60.0
 """Pixels that the belief in an unchanged spectrum counts for."""
 FEW = 16.0
@@ -36,7 +36,7 @@ LEAST = 0.002
 
 MATCH_RADIUS = (NEIGHBOURHOODS[-1] // 2 + 2) * CELL
 RIM_RADIUS = RIM[-1] // 2
-AROUND_RADIUS = (FAR // 2 + 2) * CELL
+AROUND_RADIUS = FAR[-1] // 2 * CELL + sum((rounds + 2) * 2**level for level, rounds in enumerate(RELAXED))
 
 
 @dataclass(frozen=True)
@@ -172,19 +172,39 @@ def _spread(image: Tensor, sides: tuple[int, ...]) -> Tensor:
 
 
 def surround(image: Tensor, known: Tensor, *, prior: Tensor) -> Tensor:
-    """Fill from what is known around: near pixels by boxes, far ones by cells, the prior beyond.
+    """Fill from what is known around, as a membrane would; the prior, where nothing is known for many cells.
 
     Parameters
     ----------
-    image, known
-        See `carry`.
+    image
+        (b, c, h, w).
+    known
+        (b, 1, h, w), 0 or 1.
     prior
         What is expected of each band, (c,).
+
+    Returns
+    -------
+    Tensor
+        (b, c, h, w), the image where it is known.
+
+    Notes
+    -----
+    A pyramid of means of what is known (pull and push: Gortler, Grzeszczuk, Szeliski and Cohen 1996). Its coarsest
+    cells are filled by a kernel that falls slowly; on the way up each level is relaxed towards the mean of neighbours.
     """
+    height, width = image.shape[2:]
     rest = prior.view(-1, 1, 1)
-    both = torch.cat([(image - rest) * known, known], 1)
-    cells = F.avg_pool2d(_whole_cells(both), CELL)
-    far = _upsample((FAR * CELL) ** -FALLING * box_mean(cells, FAR))[..., : image.shape[2], : image.shape[3]]
-    total = _spread(both, AROUND) + far
-    weight = total[:, -1:] + (FAR * CELL) ** -(2 + FALLING)
-    return rest + total[:, :-1] / weight
+    levels = [(_whole_cells((image - rest) * known), _whole_cells(known))]
+    for _ in RELAXED[1:]:
+        levels.append((F.avg_pool2d(levels[-1][0], 2), F.avg_pool2d(levels[-1][1], 2)))
+    means = [total / share.clamp_min(1e-12) for total, share in levels]
+    state = carry(means[-1], (levels[-1][1] > 0).to(image), sides=FAR, doubt=0.1)
+    for level in reversed(range(len(RELAXED))):
+        if level < len(RELAXED) - 1:
+            state = F.interpolate(state, scale_factor=2, mode="bilinear", align_corners=False)
+        held = levels[level][1] > 0
+        state = torch.where(held, means[level], state)
+        for _ in range(RELAXED[level]):
+            state = torch.where(held, means[level], box_mean(state, 3))
+    return torch.where(known > 0, image, (rest + state[..., :height, :width]))

@@ -197,7 +197,7 @@ class RemoveClouds(OneImage):
         return self.observe({name: each.to(clean.device) for name, each in inputs.items()})
 
     def truth(self, clean: Tensor, obs: Observation) -> Tensor:
-        """The clean scene where something is sought, the image where a mask, even a wrong one, leaves it as it is."""
+        """The clean scene where something is sought, the image where it stays as it is."""
         return self.project(clean[:, : len(self.bands)], obs)
 
     def _draw_dates(
