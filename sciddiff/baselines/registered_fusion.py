@@ -12,8 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from sciddiff.baselines.fusion import GeometryName
-
 Array = NDArray[np.float64]
 
 
@@ -56,9 +54,8 @@ def fuse(
         turned = [axis for axis, o in enumerate(offset) if o > 0]
         fused = _turn(method(_turn(ms, turned), _turn(pan, turned), ratio=ratio, gains=gains), turned)
     else:
-        geometry: GeometryName = "pixel"
         moved = _moved(pan, [-o for o in offset])
-        fused = method(ms, moved, ratio=ratio, gains=[_told(gain, ratio) for gain in gains], geometry=geometry)
+        fused = method(ms, moved, ratio=ratio, gains=[_told(gain, ratio) for gain in gains], geometry="pixel")
         fused = np.stack([_moved(band, offset) for band in fused])
     return fused[:, : shape[0], : shape[1]]
 
@@ -74,8 +71,7 @@ def fuse_guides(
 ) -> Array:
     """`fuse` with several guide bands, (g, H, W): each band takes the result of the guide band that it resembles most.
 
-    Resemblance is the correlation with the guide's mean over ratio x ratio blocks: the choice of a band for each band of
-    Selva et al. 2015.
+    Resemblance is the correlation with the guide's mean over ratio x ratio blocks (Selva et al. 2015).
     """
     fine = np.pad(guide, [(0, 0), *((0, ratio * s - g) for s, g in zip(ms.shape[1:], guide.shape[1:]))], mode="edge")
     low = fine.reshape(len(guide), ms.shape[1], ratio, ms.shape[2], ratio).mean((2, 4))

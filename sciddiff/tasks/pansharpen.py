@@ -49,7 +49,7 @@ MOST_SHIFT = 0.5
 
 
 class Pansharpen(OneImage):
-    """x on the guide's grid -> degrade(x) + noise, on a grid coarser by `ratio`; see `Task` for what each method does."""
+    """x on the guide's grid -> degrade(x) + noise, coarser by `ratio`; see `Task` for what each method does."""
 
     def __init__(self, settings: Settings, bands: Sequence[str]):
         self.settings = settings
@@ -282,8 +282,18 @@ class Pansharpen(OneImage):
             )
 
     def baselines(self) -> Mapping[str, Callable[[Observation], Tensor]]:
-        """Classical fusions; of several guide bands each band takes the one that it resembles most."""
-        return {name: partial(self._fused, method=method) for name, method in FUSIONS.items()} | {"base": self.base}
+        """Classical fusions, for which each band takes the guide band that it resembles most; and the base itself."""
+        return {name: partial(self._fused, method=method) for name, method in FUSIONS.items()} | {
+            "base": self._whole_base
+        }
+
+    def _whole_base(self, obs: Observation) -> Tensor:
+        """`base` of a guide that ends within a pixel of the image."""
+        image, guide = obs.inputs["image"], obs.inputs["pan"]
+        beyond = [self.ratio * low - fine for low, fine in zip(image.shape[2:], guide.shape[2:], strict=True)]
+        padded = F.pad(guide, (0, beyond[1], 0, beyond[0]), mode="replicate")
+        base = self.base(replace(obs, inputs={"image": image, "pan": padded}))
+        return base[..., : guide.shape[2], : guide.shape[3]]
 
     def _fused(self, obs: Observation, method: Callable[..., NDArray[np.float64]]) -> Tensor:
         results = []

@@ -17,7 +17,9 @@ OPPONENTS = (
     "cloud_tests",
     "dark_object_subtraction",
     "haze_optimised_transform",
+    "base",
     "linear",
+    "mtf_glp_fs",
 )
 
 
