@@ -212,7 +212,11 @@ def _print(comparison: "Comparison", folder: Path, files: Mapping[str, str]) -> 
     console = Console(highlight=False)
     table = Table(box=None, pad_edge=False)
     head, rows = tables.headers(comparison), tables.rows(comparison)
-    kept = [at for at, name in enumerate(head) if name not in ("SAM deg", "ERGAS", "RMSE")]
+    kept = [
+        at
+        for at, name in enumerate(head)
+        if name not in ("SAM deg", "ERGAS", "RMSE") and any(row[at] != "-" for row in rows)
+    ]
     for at in kept:
         title = head[at].replace("over ", "over\n").replace("detail ", "detail\n")
         table.add_column(title, justify="left" if at == 0 else "right")

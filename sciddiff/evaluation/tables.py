@@ -5,12 +5,27 @@ import math
 from sciddiff.evaluation.compare import MEAN, REGRESSOR, SAMPLE, Comparison
 
 OPPONENTS = ("bicubic", "back_projection")
-NAMES = {"lanczos": "Lanczos", "back_projection": "back-projection", "linear": "linear base"}
+NAMES = {
+    "lanczos": "Lanczos",
+    "back_projection": "back-projection",
+    "linear": "linear base",
+    "exp": "EXP",
+    "brovey": "Brovey",
+    "bt_h": "BT-H",
+    "gsa": "GSA",
+    "mtf_glp_fs": "MTF-GLP-FS",
+    "mtf_glp_hpm": "MTF-GLP-HPM",
+    "bdsd_pc": "BDSD-PC",
+    "dark_object_subtraction": "dark-object subtraction",
+    "haze_optimised_transform": "haze-optimised transform",
+    "fill_nodata": "GDAL FillNodata",
+    "telea": "Telea",
+}
 
 
 def method_name(method: str) -> str:
     """A method as people call it."""
-    return NAMES.get(method, method)
+    return NAMES.get(method, method.replace("_", " "))
 
 
 def opponents(comparison: Comparison) -> list[str]:

@@ -114,6 +114,7 @@ def match_bands(wanted: Sequence[str], available: Sequence[str], *, sensor: str 
     B2, B02 and `Band 2` are one, and so are R and red, N and NIR. A number stands for a colour by way of the sensor:
     B02 is blue on Sentinel-2. With no sensor a number stands for a colour only where Sentinel-2 and Landsat 8
     agree. Where both names have a colour it alone decides: Sentinel-2's B05 is not the Landsat band `B5 nir`.
+    Where only colours are wanted and all the numbers together are those of one sensor, they mean that sensor's.
 
     Parameters
     ----------
@@ -133,9 +134,10 @@ def match_bands(wanted: Sequence[str], available: Sequence[str], *, sensor: str 
     >>> match_bands(["B04", "B08"], ["B2 blue", "B4 red", "NIR"], sensor="sentinel2")
     [1, 2]
     """
-    tables = _tables(sensor)
-    known = sensor is not None and bool(tables)
     offered = [_meaning(name) for name in available]
+    guessed = None if any(_meaning(name).number for name in wanted) else numbering(available)
+    tables = _tables(guessed or sensor)
+    known = (guessed or sensor) is not None and bool(tables)
     found: list[int] = []
     missing: list[str] = []
     for name in wanted:
@@ -156,6 +158,27 @@ def match_bands(wanted: Sequence[str], available: Sequence[str], *, sensor: str 
         taken = ", ".join(f"{name} is {available[at]!r}" for name, at in zip(wanted, found, strict=True))
         raise InputError(f"needs {len(wanted)} different bands, but {taken}")
     return found
+
+
+def numbering(names: Sequence[str]) -> str | None:
+    """Return the sensor whose band numbers a file's names are, or None where several have such.
+
+    Parameters
+    ----------
+    names
+        All band names of the file.
+
+    Examples
+    --------
+    >>> numbering(["B02", "B03", "B04", "B08"]), numbering(["SR_B2", "SR_B3", "SR_B4", "SR_B5", "SR_B6", "SR_B7"])
+    ('sentinel2', 'landsat8')
+    """
+    numbers = {meaning.number for meaning in map(_meaning, names) if meaning.number and meaning.colour is None}
+    if {"8a", "12"} & numbers or ("8" in numbers and not {"5", "6", "7"} & numbers):
+        return "sentinel2"
+    if {"2", "3", "4", "5", "6", "7"} <= numbers and "8" not in numbers:
+        return "landsat8"
+    return "landsat7" if numbers == {"1", "2", "3", "4", "5", "7"} else None
 
 
 def describe_bands(names: Sequence[str]) -> str:

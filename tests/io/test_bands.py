@@ -31,6 +31,11 @@ L8 = ["B2 blue", "B3 green", "B4 red", "B5 nir", "B6 swir1", "B7 swir2"]
         (["B5"], ["B5 nir"], "generic", [0]),
         (["pan"], ["B8 pan"], None, [0]),
         (["nir"], ["nir08", "red"], "landsat8", [0]),
+        (["blue", "nir", "swir2"], S2, "generic", [0, 6, 9]),
+        (["blue", "nir", "swir2"], S2, "landsat8", [0, 6, 9]),
+        (["blue", "red", "nir"], ["B02", "B03", "B04", "B08"], "generic", [0, 2, 3]),
+        (["blue", "nir", "swir2"], [f"SR_B{number}" for number in range(2, 8)], "generic", [0, 3, 5]),
+        (["blue", "nir", "swir2"], [f"B{number}" for number in (1, 2, 3, 4, 5, 7)], "sentinel2", [0, 3, 5]),
     ],
 )
 def test_aliases(wanted, available, sensor, expected):
@@ -48,6 +53,8 @@ def test_aliases(wanted, available, sensor, expected):
         (["red"], ["Red Edge", "infrared"], None),
         (["B1"], ["B11", "B10"], None),
         (["red"], ["band_1", "band_4"], None),
+        (["blue"], ["B1", "B2", "B3", "B4"], "generic"),
+        (["nir"], [f"B{number}" for number in range(1, 9)], "generic"),
     ],
 )
 def test_a_contradiction_is_no_match(wanted, available, sensor):
