@@ -5,10 +5,13 @@ import math
 from sciddiff.evaluation.compare import MEAN, REGRESSOR, SAMPLE, Comparison
 
 OPPONENTS = ("bicubic", "back_projection")
+BASES = ("linear", "base")
+"""What the network starts from: no opponent."""
 NAMES = {
     "lanczos": "Lanczos",
     "back_projection": "back-projection",
     "linear": "linear base",
+    "base": "linear base",
     "exp": "EXP",
     "brovey": "Brovey",
     "bt_h": "BT-H",
@@ -31,7 +34,7 @@ def method_name(method: str) -> str:
 def opponents(comparison: Comparison) -> list[str]:
     """The plainest and the strongest usual baseline of super-resolution; of another task, the one that scores best."""
     usual = [name for name in OPPONENTS if name in comparison.scores]
-    classical = [name for name in comparison.scores if name not in (MEAN, SAMPLE, REGRESSOR)]
+    classical = [name for name in comparison.scores if name not in (MEAN, SAMPLE, REGRESSOR, *BASES)]
     return usual or sorted(classical, key=lambda name: -comparison.scores[name].psnr)[:1]
 
 
