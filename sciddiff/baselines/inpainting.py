@@ -32,6 +32,8 @@ PLATE: tuple[Taps, ...] = (
 
 TOLERANCE = 1e-9
 """Residual of the membrane, relative to its right-hand side."""
+RIDGE = 1e-9
+"""Added to the diagonal of the coarsest grid's matrix, relative to its largest."""
 COARSEST = 500
 """Unknowns that are solved directly."""
 
@@ -172,7 +174,9 @@ def _hierarchy(matrix: Any, rows: NDArray[np.intp], columns: NDArray[np.intp]) -
         levels.append(_Level(matrix, damping[:, None], up))
         matrix = (up.T @ matrix @ up).tocsr()
         rows, columns = rows[first] // 3, columns[first] // 3
-    return levels, linalg.splu(matrix.tocsc())
+    # blocks of few pixels can depend on each other once smoothed: where the matrix is singular nothing is asked of it
+    ridge = RIDGE * float(matrix.diagonal().max())
+    return levels, linalg.splu((matrix + ridge * sparse.identity(matrix.shape[0])).tocsc())
 
 
 def _cycle(levels: list[_Level], coarsest: Any, residual: Double) -> Double:

@@ -4,12 +4,14 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
 from sciddiff.baselines import inpainting
 from sciddiff.errors import InputError
+from sciddiff.physics import gaps
 
 FILLERS = [
     inpainting.nearest,
@@ -111,6 +113,16 @@ def test_membrane_of_many_unknowns_by_multigrid_equals_the_direct_solution(monke
     filled = inpainting.smooth_fill(image, missing)
     monkeypatch.setattr(inpainting, "COARSEST", 10**6)
     np.testing.assert_allclose(filled, inpainting.smooth_fill(image, missing), rtol=1e-8)
+
+
+def test_membrane_where_the_coarsest_grid_is_singular():
+    missing = gaps.blobs((120, 120), generator=torch.Generator().manual_seed(31), share=0.3).numpy()
+    row, col = np.mgrid[:120.0, :120.0]
+    plane = (2 * row - col)[None]
+    filled = inpainting.smooth_fill(plane, missing)
+    padded = np.pad(filled, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    mean = (padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1] + padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:]) / 4
+    np.testing.assert_allclose(filled[:, missing], mean[:, missing], atol=1e-5)
 
 
 def test_plate_obeys_the_13_point_biharmonic_stencil():
