@@ -12,6 +12,8 @@ HOT_FROM, HOT_WIDTH = 0.07, 0.012
 """Haze-optimised transform, blue - red / 2, at which a cloud is as likely as not, and how softly."""
 BRIGHT_FROM, BRIGHT_WIDTH = 0.14, 0.02
 """Mean of blue, green and red, likewise."""
+SURE_FROM, SURE_WIDTH = 0.35, 0.03
+"""The same mean, beyond which white and hazy pixels are no land but snow and salt."""
 WHITE_TO, WHITE_WIDTH = 0.6, 0.08
 """Mean departure of the three from their mean, relative to it, likewise."""
 DARK_TO, DARK_WIDTH = 0.7, 0.07
@@ -48,6 +50,23 @@ def cloud_guess(blue: Tensor, green: Tensor, red: Tensor) -> Tensor:
     hazy = torch.sigmoid((haze_optimised(blue, red) - HOT_FROM) / HOT_WIDTH)
     bright = torch.sigmoid((mean - BRIGHT_FROM) / BRIGHT_WIDTH)
     return hazy * bright * torch.sigmoid((WHITE_TO - whiteness) / WHITE_WIDTH)
+
+
+def surely_cloud(blue: Tensor, green: Tensor, red: Tensor) -> Tensor:
+    """Probability below which cloud cannot be, whatever stands around: that of the tests where the pixel is dazzling.
+
+    Parameters
+    ----------
+    blue, green, red
+        Reflectance, of one shape.
+
+    Returns
+    -------
+    Tensor
+        Of that shape; snow and salt count as cloud.
+    """
+    dazzling = torch.sigmoid(((blue + green + red) / 3 - SURE_FROM) / SURE_WIDTH)
+    return cloud_guess(blue, green, red) * dazzling
 
 
 def shadow_guess(nir: Tensor, green: Tensor, *, around: Tensor) -> Tensor:

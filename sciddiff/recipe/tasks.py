@@ -149,7 +149,7 @@ class CloudMask(Settings):
     """Range of the cloud cover drawn in training."""
     gsd: Annotated[tuple[Positive, Positive], BeforeValidator(pair)] = (10.0, 30.0)
     """Range of the pixel size, in metres, of which clouds are drawn in training."""
-    cloud_from: Share = 0.4
+    cloud_from: Share = 0.2
     """Probability above which a pixel of the mask is cloud."""
     shadow_from: Share = 0.4
     """Probability above which a pixel of the mask is shadow."""

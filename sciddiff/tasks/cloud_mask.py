@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from sciddiff.baselines.cloud_tests import FLOOR, cloud_guess, haze_optimised, shadow_guess
+from sciddiff.baselines.cloud_tests import FLOOR, cloud_guess, haze_optimised, shadow_guess, surely_cloud
 from sciddiff.errors import OptionError
 from sciddiff.physics import cloud as sky
 from sciddiff.physics.fractal import fractal_noise, uniform
 from sciddiff.physics.haze import wavelengths
 from sciddiff.recipe.tasks import CloudMask as Settings
 from sciddiff.tasks.base import Condition, Input, Instrument, Observation, OneImage
-from sciddiff.tasks.local import CELL, NEAR, wide_mean
+from sciddiff.tasks.local import CELL, NEAR, box_mean, wide_mean
 from sciddiff.tasks.reflectance import MOST, refuse_numbers
 
 CLEAR, CLOUD, SHADOW = 0, 1, 2
@@ -27,6 +27,8 @@ LOOKED_AT = (0.49, 0.56, 0.665, 0.85)
 """Wavelengths of the bands of the physical tests: blue, green, red, near infrared; in um."""
 ABSORBED = {1.3: 0.0, 1.6: 1.0, 2.2: 1.4}
 """How much darker clouds are by wavelength in um, as a multiple of what is drawn for 1.6 um."""
+SMOOTH = 3
+"""Side of the window over which a shadow must be seen."""
 FAINT = 0.02
 """Weight of a surely cloudy pixel in means of what is clear."""
 EMPTY = 0.2
@@ -62,7 +64,7 @@ class CloudMask(OneImage):
         if len(set(self._looked_at)) < len(LOOKED_AT):
             raise OptionError(f"the cloud mask needs blue, green, red and near infrared; got {', '.join(bands)}")
         self.maps = 3 * len(bands) + 4
-        self.radius = (NEAR // 2 + 2) * CELL + settings.dilate
+        self.radius = (NEAR // 2 + 2) * CELL + SMOOTH // 2 + settings.dilate
 
     # ---- observations ----
 
@@ -193,22 +195,35 @@ class CloudMask(OneImage):
         return Condition(scale=torch.ones_like(base), maps=torch.cat(maps, 1))
 
     def project(self, x: Tensor, obs: Observation) -> Tensor:
-        """Probabilities are in 0..1."""
-        return x.clamp(0, 1)
+        """Probabilities are in 0..1, and what dazzles is cloud, even inside a cloud wider than the network looks."""
+        bands = self._of(obs.inputs["image"])
+        least = surely_cloud(bands.blue, bands.green, bands.red).to(x)
+        cloud, shadow = x.clamp(0, 1).split(1, 1)
+        return torch.cat([torch.maximum(cloud, least), torch.minimum(shadow, 1 - least)], 1)
 
     def extra_results(self, x: Tensor, obs: Observation) -> Mapping[str, Tensor]:
-        """The mask: cloud above its threshold, shadow above its own elsewhere, each `dilate` pixels wider."""
+        """The mask: cloud above its threshold, shadow above its own elsewhere, each `dilate` pixels wider.
+
+        Shadows count by their mean over 3 x 3 pixels: they have a width, which tree crowns and banks have not.
+        """
         settings = self.settings
         cloud, shadow = (
             F.max_pool2d((part > limit).to(x), 2 * settings.dilate + 1, stride=1, padding=settings.dilate) > 0
-            for part, limit in ((x[:, :1], settings.cloud_from), (x[:, 1:], settings.shadow_from))
+            for part, limit in ((x[:, :1], settings.cloud_from), (box_mean(x[:, 1:], SMOOTH), settings.shadow_from))
         )
         mask = torch.where(cloud, CLOUD, torch.where(shadow, SHADOW, CLEAR))
         return {"mask": mask.to(x)}
 
     def baselines(self) -> Mapping[str, Callable[[Observation], Tensor]]:
         """The physical tests alone."""
-        return {"cloud_tests": self.base}
+        return {"cloud_tests": self._of_any_size}
+
+    def _of_any_size(self, obs: Observation) -> Tensor:
+        """The base of a scene whose sides are no multiples of the stride."""
+        image = obs.inputs["image"]
+        height, width = image.shape[2:]
+        padded = F.pad(image, (0, -width % CELL, 0, -height % CELL), mode="replicate")
+        return self.base(self.observe({"image": padded}))[..., :height, :width]
 
 
 def _clear_mean(band: Tensor, cloud: Tensor) -> Tensor:
