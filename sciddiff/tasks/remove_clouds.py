@@ -193,7 +193,8 @@ class RemoveClouds(OneImage):
         inputs |= {known_name("image"): present.expand_as(scene), known_name("mask"): torch.ones_like(mask)}
         inputs |= self._draw_dates(scene, present, source, gsd=gsd, nominal=nominal)
         if self.guide:
-            inputs |= {"guide": guide, known_name("guide"): (guide.abs().amax((2, 3), keepdim=True) > 0).to(guide)}
+            there = (guide.abs().amax((2, 3), keepdim=True) > 0).to(guide)
+            inputs |= {"guide": guide, known_name("guide"): there.expand_as(guide)}
         return self.observe({name: each.to(clean.device) for name, each in inputs.items()})
 
     def truth(self, clean: Tensor, obs: Observation) -> Tensor:
@@ -247,7 +248,11 @@ class RemoveClouds(OneImage):
         return ((box_mean(known, WIDE) > 0) | ~some).to(known)
 
     def _from_dates(self, obs: Observation) -> tuple[Tensor, Tensor]:
-        """Matched dates, fitted to the rim and averaged by their variances, (b, c, h, w); where there is one."""
+        """Matched dates, fitted to the rim and averaged, (b, c, h, w); where there is one.
+
+        Their weights fall with the square of the variance: what has changed at the target is missed by all dates
+        alike, so that the better one counts for more than if they erred independently.
+        """
         image, clear, _, seen = self._parts(obs)
         total, weight = torch.zeros_like(image), torch.zeros_like(image)
         for k in range(seen.shape[1]):
@@ -255,7 +260,7 @@ class RemoveClouds(OneImage):
             misfit = match_dates.carry(
                 image - matched, clear * seen[:, k], sides=match_dates.RIM, doubt=match_dates.DOUBT
             )
-            share = seen[:, k] / variance
+            share = seen[:, k] / variance**2
             total, weight = total + share * (matched + misfit), weight + share
         known = (weight[:, :1] > 0).to(image)
         return total / torch.where(weight > 0, weight, 1), known
