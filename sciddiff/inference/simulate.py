@@ -70,16 +70,27 @@ def simulate_file(
     obs = task.simulate(torch.from_numpy(clean)[None], generator)
     _make(folder)
     paths = {"target": folder / "target.tif"}
-    io.save(target, paths["target"], overwrite=overwrite)
+    io.save(_target(task, clean, obs, target, valid), paths["target"], overwrite=overwrite)
     for name, image in _images(task, obs, target, fitted, valid).items():
         paths[name] = folder / f"{name}.tif"
         io.save(image, paths[name], overwrite=overwrite)
     return paths
 
 
+def _target(
+    task: Task, clean: NDArray[np.float32], obs: Observation, target: xr.DataArray, valid: NDArray[np.bool_]
+) -> xr.DataArray:
+    """What is sought: the clean raster as it was, or the other quantity that the task is about."""
+    if task.bands == task.inputs[0].bands:
+        return target
+    truth = task.truth(torch.from_numpy(clean)[None], obs)[0].numpy()
+    seen = np.broadcast_to(valid.all(0), truth.shape)
+    return io.from_array(truth, grid=io.grid_of(target), bands=list(task.bands), valid=seen)
+
+
 def _guide(recipe: Recipe, task: Task, whole: xr.DataArray, path: str | None) -> xr.DataArray | None:
     """The scene's further bands, on the grid of the scene."""
-    wanted = task.scene_bands[len(task.bands) :]
+    wanted = task.scene_bands[len(task.inputs[0].bands) :]
     if not wanted:
         return None
     image = whole if path is None else io.open(path)
@@ -103,7 +114,7 @@ def _scene(
         more, seen = io.read_window(guide, slice(0, height), slice(0, width))
         known &= seen.all(0)
         fill_invalid(more, seen, fallback=global_mean(guide))
-        clean[len(task.bands) :] = more
+        clean[len(task.inputs[0].bands) :] = more
     return clean, known
 
 
@@ -121,13 +132,13 @@ def _images(
             if not seen[channels].any():
                 continue
             name = spec.name if spec.most == 1 else f"{spec.name}_{number + 1}"
-            images[name] = _image(spec, task.bands, values[channels], seen[channels], target, fitted, valid)
+            images[name] = _image(spec, task.inputs[0].bands, values[channels], seen[channels], target, fitted, valid)
     return images
 
 
 def _image(
     spec: Input,
-    task_bands: tuple[str, ...],
+    main_bands: tuple[str, ...],
     values: NDArray[np.float32],
     seen: NDArray[np.bool_],
     target: xr.DataArray,
@@ -136,7 +147,7 @@ def _image(
 ) -> xr.DataArray:
     grid, r = io.grid_of(target), spec.ratio
     bands = list(spec.bands)
-    if spec.bands == task_bands:
+    if spec.bands == main_bands:
         values, seen = values[list(fitted.positions)], seen[list(fitted.positions)]
         bands = [str(name) for name in target.band.values]
     if not spec.is_mask:

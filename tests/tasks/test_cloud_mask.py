@@ -107,7 +107,7 @@ def test_the_truth_is_where_the_simulation_put_them() -> None:
 
 
 def test_simulations_are_keyed_and_keep_absent_bands_absent() -> None:
-    task, clean = make_task(), land(12)
+    task, clean = make_task(), land(12, 40)
     clean[:, 4:] = 0
     first, again, other = (task.simulate(clean, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
     for name in ("image", "truth"):
@@ -130,6 +130,18 @@ def test_the_tests_find_most_of_it() -> None:
         assert (found & wanted).sum() / (found | wanted).sum() > 0.6
 
 
+def test_the_inside_of_a_cloud_wider_than_the_network_looks_is_cloud() -> None:
+    task = make_task()
+    obs = task.observe({"image": torch.full((1, 6, 32, 32), 0.6)})
+    cloud, shadow = task.project(torch.tensor([0.0, 1.0]).view(1, 2, 1, 1).expand(1, 2, 32, 32), obs)[0]
+    assert cloud.min() > 0.9
+    assert shadow.max() < 0.1
+    plain = task.project(
+        torch.tensor([1.3, -0.2]).view(1, 2, 1, 1).expand(1, 2, 64, 64), task.observe({"image": land()})
+    )
+    assert torch.equal(plain[0, :, 0, 0], torch.tensor([1.0, 0.0]))
+
+
 # ---- results ----
 
 
@@ -137,24 +149,27 @@ def test_the_mask_has_classes_and_a_margin() -> None:
     task = make_task(dilate=2)
     x = torch.zeros(1, 2, 32, 32)
     x[0, 0, 8, 8] = 0.9
-    x[0, 1, 8, 11] = x[0, 1, 24, 24] = 0.9
-    x[0, :, 20, 4] = 0.1
+    x[0, 1, 7:10, 11:14] = x[0, 1, 23:26, 23:26] = 0.9  # wide enough for their middle alone
+    x[0, 1, 20] = 0.9  # a line is no shadow
+    x[0, 0, 4, 20] = 0.1
     obs = task.observe({"image": land(side=32)})
     mask = task.extra_results(x, obs)["mask"][0, 0]
     expected = torch.full((32, 32), float(CLEAR))
-    expected[6:11, 9:14] = expected[22:27, 22:27] = SHADOW
+    for row, col in ((8, 12), (24, 24)):  # the mean of 3 x 3 passes 0.4 at the middle and beside it
+        expected[row - 3 : row + 4, col - 2 : col + 3] = SHADOW
+        expected[row - 2 : row + 3, col - 3 : col + 4] = SHADOW
     expected[6:11, 6:11] = CLOUD
     assert torch.equal(mask, expected)
 
 
 def test_tiles_equal_the_whole() -> None:
     model = random_model()
-    image = as_image(make_task().simulate(land(side=152), None).inputs["image"][0, :, :150, :131])
+    image = as_image(make_task().simulate(land(side=72), None).inputs["image"][0, :, :70, :61])
     whole = model.predict(image, tile=10_000, tolerance=None)
     assert list(whole["mean"].band.values) == ["cloud", "shadow"]
     assert 0 <= whole["mean"].min() < whole["mean"].max() <= 1
     assert len(np.unique(whole["mask"])) > 1
-    for each, tile in ((image, 32), (image, 64), (image.chunk({"y": 40, "x": 60}), 48)):
+    for each, tile in ((image, 32), (image.chunk({"y": 40, "x": 60}), 48)):
         tiled = model.predict(each, tile=tile, tolerance=None)
         np.testing.assert_allclose(tiled["mean"].values, whole["mean"].values, rtol=0, atol=1e-5)
         assert (tiled["mask"].values != whole["mask"].values).mean() < 1e-3
