@@ -100,7 +100,7 @@ def _mask(model: Model, detector: Model | None, path: str, target: Path, *, find
     """The mask of an image, found now unless it is there."""
     beside = target.with_suffix(".key.json")
     by = model.task.detector if detector is None else model_hash(detector)
-    key = {"image": fingerprint(path), "detector": by}
+    key = {"path": path, "image": fingerprint(path), "detector": by}
     if target.exists() and beside.exists() and json.loads(beside.read_text()) == key:
         return target
     log.info("no mask is given: %s looks for clouds in %s", model.task.detector, path)
