@@ -55,6 +55,8 @@ def _paths(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) 
     callback=_paths,
     help="Write a further map of the task, such as flags=flags.tif.",
 )
+@click.option("--scale", type=float, metavar="X", help="Physical value of a stored step, instead of what files say.")
+@click.option("--offset", type=float, metavar="X", help="Physical value of a stored zero, instead of what files say.")
 @click.option(
     "--steps",
     type=click.IntRange(min=1),
@@ -92,6 +94,8 @@ def predict(
     output: Path,
     inputs: dict[str, list[str]],
     extras: dict[str, list[str]],
+    scale: float | None,
+    offset: float | None,
     steps: int | None,
     samples: int,
     seed: int,
@@ -115,11 +119,17 @@ def predict(
     pattern of single-band files, a NetCDF or a Zarr. Tiles, batches, processes and machines change speed and memory,
     never the result. What a kill or a signal interrupts, the same command continues.
     """
-    from sciddiff import inference
+    from sciddiff import inference, io
     from sciddiff.cli import command_line
     from sciddiff.model import load
 
     loaded = load(model, device=pick_device(device))
+    source = io.stated(source, scale=scale, offset=offset)
+    masks = {spec.name for spec in loaded.task.inputs if spec.is_mask}
+    inputs = {
+        name: paths if name in masks else [io.stated(path, scale=scale, offset=offset) for path in paths]
+        for name, paths in inputs.items()
+    }
     asked: dict[str, Any] = {
         "steps": steps,
         "samples": samples,

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sciddiff.errors import OptionError, SciddiffError
+from sciddiff.errors import InputError, OptionError, SciddiffError
 from sciddiff.inference.assemble import DamagedStore, assemble_run, finish_published, is_published, refuse_existing
 from sciddiff.inference.cluster import run_dask
 from sciddiff.inference.compute import compute_cores
@@ -17,6 +17,7 @@ from sciddiff.inference.plan import Inputs, Plan, make_plan, run_folder
 from sciddiff.inference.shards import cores_of
 from sciddiff.inference.store import Store, locked, open_store, prepare, remove
 from sciddiff.inference.workers import run_workers
+from sciddiff.io.scene import files_of
 from sciddiff.model import Model
 from sciddiff.model.fit import Fitted
 from sciddiff.stopping import stop_signals
@@ -321,8 +322,8 @@ def _shard(run: _Run, shard: tuple[int, int], *, stop: Callable[[], str | None])
 
 def _refuse_input(path: Path, source: str) -> None:
     try:
-        same = path.samefile(source)
-    except OSError:
+        same = any(path.samefile(file) for file in files_of(source))
+    except (OSError, InputError):
         return
     if same:
         raise OptionError(f"{path} is the input itself; choose another output")

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from sciddiff.io.image import from_array, grid_of, read_window
     from sciddiff.io.profile import BandProfile, RasterProfile, RasterWarning, plain_profile, rescale_profile
     from sciddiff.io.raster import open  # noqa: A004 - the name is part of the interface
+    from sciddiff.io.restated import stated
     from sciddiff.io.target import kind_of
     from sciddiff.io.write import save
     from sciddiff.io.writer import RasterWriter
@@ -31,6 +32,7 @@ _HOMES = {
     "read_window": "image",
     "rescale_profile": "profile",
     "save": "write",
+    "stated": "restated",
 }
 __all__ = [
     "BandProfile",
@@ -48,6 +50,7 @@ __all__ = [
     "read_window",
     "rescale_profile",
     "save",
+    "stated",
 ]
 
 

@@ -28,9 +28,9 @@ CELL = 8
 NEAR, WIDE, SMOOTH = 3, 13, 5
 """Cells along the windows in which dark objects are sought, for the base and for the network to see beside, and along
 that over which the haze is averaged."""
-DARK: Mapping[float, float] = {0.443: 0.015, 0.49: 0.02, 0.56: 0.03, 0.665: 0.018, 0.86: 0.03, 1.61: 0.015, 2.19: 0.008}
-"""Reflectance of the darkest objects of a clear neighbourhood by wavelength in um, water, shade and dense forest: about
-the lowest tenth of windows of 1 to 4 km, measured on clear Sentinel-2 and Landsat scenes."""
+DARK: Mapping[float, float] = {0.443: 0.005, 0.49: 0.008, 0.56: 0.014, 0.665: 0.006, 0.86: 0.004, 1.61: 0.0}
+"""Least reflectance of clear ground by wavelength in um (assumed): deep water, shade and dense forest. It must bound
+from below above all in the infrared, where thin haze adds little: 0.005 too much would hide a haze of 0.2."""
 T_MIN, T_TRUSTED = 0.1, 0.3
 """Transmissions below which nothing is extrapolated, and from which the result is the inverse of the model alone."""
 FIT = 5
@@ -65,7 +65,6 @@ class Dehaze(OneImage):
         self.maps = 2 * len(self.bands) + 1
         self.numbers = 2
         self.radius = CELL * (max(WIDE // 2, NEAR // 2 + SMOOTH // 2) + 2) + 2 * (FIT // 2)
-        self.reach = self.radius
 
     def check(self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]]) -> None:
         """Refuse digital numbers."""
@@ -196,7 +195,7 @@ class Dehaze(OneImage):
         through = haze.transmission(self._reference(x, obs), self.wavelengths).clamp_min(T_MIN)
         inverse = haze.unscatter(image, through, light=obs.instrument["light"].to(image), t_min=T_MIN)
         trust = ((through - T_MIN) / (T_TRUSTED - T_MIN)).clamp(0, 1)
-        return torch.lerp(x, inverse, trust)
+        return torch.maximum(torch.lerp(x, inverse, trust), image.clamp(max=0))  # no ground is darker than black
 
     def _reference(self, x: Tensor, obs: Observation) -> Tensor:
         """Reference transmission (b, 1, h, w) of the haze that stands between a result and the image.

@@ -176,3 +176,15 @@ def test_a_field_of_one_pixel_is_zero_and_the_power_is_flat_up_to_the_lowest_cyc
     power = torch.fft.rfft2(field).abs().square()[:, 0].mean(0)
     assert power[1:7].mean().item() == pytest.approx(power[7:12].mean().item(), rel=0.3)
     assert power[24] < power[1:12].mean() / 8
+
+
+def test_each_band_tells_the_reference_transmission() -> None:
+    waves = haze.wavelengths("landsat8", LANDSAT)
+    reference = torch.linspace(0.12, 1, 300).double()[None, None, None]
+    each = haze.reference_transmission(haze.transmission(reference, waves), waves)
+    assert each.shape == (1, len(waves), 1, 300)
+    assert float((each - reference)[:, :4].abs().max()) < 1e-4
+    assert float((each - reference).abs().max()) < 1e-2
+    outside = haze.reference_transmission(torch.tensor([-1.0, 2.0]).expand(1, len(waves), 1, 2), waves)
+    torch.testing.assert_close(outside[..., 0], torch.full_like(outside[..., 0], haze.LOWEST))
+    torch.testing.assert_close(outside[..., 1], torch.ones_like(outside[..., 1]))

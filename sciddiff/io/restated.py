@@ -1,0 +1,39 @@
+"""Rasters whose files do not say what their numbers mean, and a user does."""
+
+import os
+from pathlib import Path
+
+from sciddiff.errors import InputError, OptionError
+
+
+def stated(path: str, *, scale: float | None, offset: float | None) -> str:
+    """Return the location of a raster as if its file had this scale and offset, whatever it says.
+
+    Parameters
+    ----------
+    path
+        A local raster in one file.
+    scale, offset
+        Physical value of a stored step and of a stored zero; None: 1 and 0. With neither the path is as it was.
+
+    Returns
+    -------
+    str
+        GDAL's `vrt://` connection to it: what is written from it keeps its type, and says scale and offset.
+
+    Raises
+    ------
+    InputError
+        It is no single local file, or GDAL cannot be told its name.
+    OptionError
+        A scale that is not positive.
+    """
+    if scale is None and offset is None:
+        return path
+    if scale is not None and not scale > 0:
+        raise OptionError(f"the scale is {scale:g}; expected the physical value of a stored step, such as 0.0001")
+    if not os.path.isfile(path):
+        raise InputError(f"{path}: a scale and an offset can be given for one local raster file only")
+    if set(Path(path).name) & set("?&"):
+        raise InputError(f"{path}: a scale cannot be given for a name with ? or &; rename the file")
+    return f"vrt://{os.path.abspath(path)}?a_scale={scale or 1!r}&a_offset={offset or 0.0!r}"
