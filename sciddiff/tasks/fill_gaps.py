@@ -25,6 +25,8 @@ OBSERVED, FROM_DATE, GENERATED = 0, 1, 2
 """Values of the flag: as measured, filled from another date, filled from around."""
 LEVEL, SPREAD, WIDE = 17, 25, 2 * masked.REACH + 1
 """Sides in pixels: of the mean that detail stands out from, of the window of its spread, of the one behind that."""
+WIDEST = 2 * masked.REACH
+"""Pixels between known ones up to which a gap can be filled at all."""
 FEW = 0.05
 """Weight of the wide window's spread against that of the near one: it counts where that holds few known pixels."""
 FLOOR = 0.05
@@ -66,22 +68,24 @@ class FillGaps(OneImage):
         if settings.dates:
             self.inputs += (Input("date", self.bands, most=settings.dates, required=False),)
         self.maps = 4 * len(bands) + 2
-        self.margin = max(settings.widest, masked.REACH)
+        self.margin = WIDEST
+        self.reach = 2 * masked.REACH
         self.radius = masked.INSERT_RADIUS + LEVEL // 2 + WIDE // 2
 
     # ---- what is given ----
 
     def valid(self, known: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.bool_]:
-        """Where the image is; in its gaps of up to `widest` pixels, under the mask, and where there is a date.
+        """Where the image is; in its gaps of up to `widest` pixels, or `WIDEST` where there is a date; under the mask.
 
-        Nowhere further than `masked.REACH` rows or columns from what is known of the band.
+        Nowhere further than `masked.REACH` rows or columns from what is known of the band. The rim of a scene is no
+        gap, for nothing is on its other side.
         """
         kept = known["image"] & ~known["mask"] if "mask" in known else known["image"]
-        filled = between(kept, self.settings.widest, axis=1) | between(kept, self.settings.widest, axis=2)
+        filled = _gap(kept, self.settings.widest)
+        if "date" in known:
+            filled |= _gap(kept, WIDEST) & known["date"].any(0)
         if "mask" in known:
             filled |= known["mask"]
-        if "date" in known:
-            filled |= known["date"].any(0)
         side = 2 * masked.REACH + 1
         near = ndimage.maximum_filter(kept, size=(1, side, side), mode="constant")
         result: NDArray[np.bool_] = kept | (filled & near)
@@ -263,6 +267,11 @@ class FillGaps(OneImage):
             if not missing[at].all():
                 result[at] = method(result[at][None], missing[at])[0]
         return torch.from_numpy(result).to(image)
+
+
+def _gap(known: NDArray[np.bool_], widest: int) -> NDArray[np.bool_]:
+    """Unknown pixels of (c, h, w) in narrow runs along rows or columns; see `between`."""
+    return between(known, widest, axis=1) | between(known, widest, axis=2)
 
 
 def between(known: NDArray[np.bool_], widest: int, *, axis: int) -> NDArray[np.bool_]:

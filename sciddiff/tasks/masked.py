@@ -1,7 +1,7 @@
 """Images with holes: filled from around, dates matched to them, dates fitted into them. All local, all free of contrast.
 
 Images are (b, c, h, w); a mask is (b, c, h, w) or (b, 1, h, w), boolean, true where a value was measured. What stands
-elsewhere, as long as it is finite, has no part in any result. Sides are multiples of `CELL`.
+elsewhere, as long as it is finite, has no part in any result. Cells of `CELL` pixels begin at the first pixel.
 """
 
 import torch
@@ -57,7 +57,7 @@ def fill(image: Tensor, known: Tensor) -> Tensor:
     c = image.shape[1]
     # each level is (value times weight, weight): both go through the same linear steps, their ratio is the answer
     held = torch.cat([torch.where(known, image, 0), known.to(image.dtype)], 1)
-    levels = [held]
+    levels = [F.pad(held, (0, -image.shape[3] % CELL, 0, -image.shape[2] % CELL))]
     for _ in ROUNDS:
         cells = 4 * F.avg_pool2d(levels[-1], 2)
         levels.append(cells / cells[:, c:].clamp_min(1).repeat(1, 2, 1, 1))
@@ -68,6 +68,7 @@ def fill(image: Tensor, known: Tensor) -> Tensor:
         state = held + free * F.interpolate(state, scale_factor=2, mode="bilinear", align_corners=False)
         for _ in range(rounds):
             state = held + free * _neighbours(state)
+    state = state[..., : image.shape[2], : image.shape[3]]
     return torch.where(known, image, _ratio(state[:, :c], state[:, c:]))
 
 
