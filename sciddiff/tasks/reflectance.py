@@ -25,15 +25,16 @@ def refuse_numbers(image: xr.DataArray, name: str) -> None:
     Raises
     ------
     InputError
-        A window from the middle holds values above `MOST`.
+        A window from the middle holds values above `MOST`, not counting one in a hundred: a mirror of the sun, or
+        saturated.
     """
     rows, cols = (slice(max(side // 2 - LOOK // 2, 0), side // 2 + LOOK // 2) for side in image.shape[1:])
     values, valid = io.read_window(image, rows, cols)
-    largest = float(np.abs(values[valid]).max()) if valid.any() else 0.0
-    if largest > MOST:
+    if valid.any() and float(np.quantile(np.abs(values[valid]), 0.99)) > MOST:
+        largest = float(np.abs(values[valid]).max())
         path = image.encoding.get("source")
         where = f"{name} ({path})" if path else name
         raise InputError(
-            f"{where} holds values up to {largest:g}: digital numbers, where reflectance from 0 to 1 is needed; tell "
-            "the file its scale and offset first, such as `gdal_edit.py -scale 0.0001 FILE` for Sentinel-2 products"
+            f"{where} holds values up to {largest:g}: digital numbers, where reflectance from 0 to 1 is needed; say "
+            "what they mean, such as `--scale 0.0001` for Sentinel-2, or `gdal_edit.py -scale 0.0001 FILE` once for all"
         )

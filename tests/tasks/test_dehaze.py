@@ -260,3 +260,9 @@ def test_holes_do_not_leak(model: Model) -> None:
     other = image.copy(data=np.where(image.coords["valid"].values, image.values, 0.9).astype(np.float32))
     for name, values in model.predict(image).items():
         np.testing.assert_array_equal(values, model.predict(other)[name])
+
+
+def test_a_few_saturated_pixels_are_no_digital_numbers(model: Model) -> None:
+    image = scene(48, 48)
+    image.values[:, 40, 40] = 6.5535
+    assert np.isfinite(model.predict(image)["mean"].values[:, 36:, 30:]).any()
