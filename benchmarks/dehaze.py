@@ -76,8 +76,7 @@ def restored(model: Model, image: xr.DataArray) -> dict[str, NDArray[np.floating
     obs = model.task.observe({"image": torch.from_numpy(full)})
     found: dict[str, NDArray[np.floating]] = {"input": values}
     for name, method in model.task.baselines().items():
-        if name != "linear":  # it needs whole cells: the model's own result holds it
-            found[name] = method(obs)[0].numpy()[positions]
+        found["base" if name == "linear" else name] = method(obs)[0].numpy()[positions]
     return found | {"model": model.predict(image)["mean"].values}
 
 
@@ -145,7 +144,7 @@ def table(title: str, scores: Scores) -> Table:
 
 def verdict(scores: Scores) -> str:
     """How far the model is above the best of the baselines."""
-    others = [row for name, row in scores.items() if name not in ("model", "input")]
+    others = [row for name, row in scores.items() if name not in ("input", "base", "model")]
     gain = scores["model"]["psnr"] - max(row["psnr"] for row in others)
     angle = scores["model"]["sam"] - min(row["sam"] for row in others)
     return f"{gain:+.2f} dB over the best baseline, spectral angle {angle:+.2f} degrees"
