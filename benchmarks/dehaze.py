@@ -30,7 +30,10 @@ from sciddiff.physics import haze
 
 STRENGTHS = {"thin": 0.15, "moderate": 0.5, "thick": 0.8}
 RUFIJI = ("20160710", "20190610", "20190615", "20190620")
-BANDS = {"Sentinel-2": ["B2", "B3", "B4", "B8", "B11", "B12"], "Landsat 8": [1, 2, 3, 4, 5, 6]}
+BANDS: dict[str, list[str | int]] = {
+    "Sentinel-2": ["B2", "B3", "B4", "B8", "B11", "B12"],
+    "Landsat 8": [1, 2, 3, 4, 5, 6],
+}
 SINE_OF_SUN = 0.735
 """Sine of the sun's height over Momotombo (12.4 N) on 5 December at 15:56 UTC."""
 
