@@ -129,8 +129,8 @@ def match(date: Tensor, image: Tensor, common: Tensor) -> tuple[Tensor, Tensor]:
     gain = _ratio(covariance, variance + TRUST * _ratio(box_mean(x * x, WIDE), share))
     matched = image_level + mean_y + gain * (date - date_level - mean_x)
     error = square_y - mean_y**2 - 2 * gain * covariance + gain**2 * variance
-    seen = count > 0
-    return torch.where(seen, matched, 0), torch.where(seen, error.clamp_min(torch.finfo(image.dtype).tiny ** 0.5), torch.inf)
+    error = error.clamp_min(torch.finfo(image.dtype).tiny ** 0.5)
+    return torch.where(count > 0, matched, 0), torch.where(count > 0, error, torch.inf)
 
 
 def membrane(matched: Tensor, image: Tensor, common: Tensor) -> Tensor:

@@ -111,9 +111,7 @@ def test_known_pixels_come_out_bit_for_bit_and_gaps_closer_than_by_fillnodata(ta
     base = task.base(obs)
     result = task.project(base + 1, obs)
     assert torch.equal(result[known].view(torch.int32), clean[known].view(torch.int32))
-    errors = {
-        name: float((method(obs) - clean)[~known].square().mean()) for name, method in task.baselines().items()
-    }
+    errors = {name: float((method(obs) - clean)[~known].square().mean()) for name, method in task.baselines().items()}
     assert errors["linear"] < 0.97 * errors["fill_nodata"]
     assert all(torch.equal(method(obs)[known], clean[known]) for method in task.baselines().values())
 
@@ -143,8 +141,9 @@ def test_any_gain_and_offset_of_image_and_date_passes_through(task: FillGaps) ->
     there = torch.cat([torch.ones_like(clean), torch.zeros_like(clean)], 1)
 
     def run(gain: float, offset: float) -> tuple[torch.Tensor, ...]:
-        inputs = {"image": gain * image + offset, "image_known": known, "date": 7000 * date * there, "date_known": there}
-        obs = task.observe(inputs if gain > 1 else {**inputs, "date": date * there})
+        shown = (7000 if gain > 1 else 1) * date * there
+        moved = gain * image + offset
+        obs = task.observe({"image": moved, "image_known": known, "date": shown, "date_known": there})
         base = task.base(obs)
         condition = task.condition(obs, base)
         return base, condition.scale, condition.maps

@@ -99,7 +99,8 @@ def test_a_date_that_tells_nothing_gives_the_local_mean_and_says_so() -> None:
 
 
 def test_matching_is_blind_to_holes_and_local() -> None:
-    image, date, common = scene(320, 1).double(), scene(320, 1, 1).double(), torch.ones(1, 1, 320, 320, dtype=torch.bool)
+    image, date = scene(320, 1).double(), scene(320, 1, 1).double()
+    common = torch.ones(1, 1, 320, 320, dtype=torch.bool)
     common[..., 100:120, 90:140] = False
     plain = masked.match(date, image, common)[0]
     dirty = masked.match(date, torch.where(common, image, 1e3), common)[0]
