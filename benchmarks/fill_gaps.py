@@ -53,7 +53,7 @@ class Result(NamedTuple):
 def kinds(shape: tuple[int, int], seed: int) -> dict[str, Mask]:
     """Where pixels are missing, by the kind of gaps."""
     draw = {
-        NOMINAL: lambda source: gaps.slc_off(shape, phase=seed * 9.0, edge_gap=14.5),
+        NOMINAL: lambda _: gaps.slc_off(shape, phase=seed * 9.0, edge_gap=14.5),
         "dropped lines": lambda source: gaps.dropped_lines(shape, generator=source),
         "dead columns": lambda source: gaps.dead_columns(shape, generator=source),
         "blobs": lambda source: gaps.blobs(shape, generator=source, share=0.1),

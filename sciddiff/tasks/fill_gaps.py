@@ -196,7 +196,7 @@ class FillGaps(OneImage):
 
     def base(self, obs: Observation) -> Tensor:
         """The image where known; the matched dates, fitted to what is around; else what is around, (b, c, h, w)."""
-        image, known, _, seen = self._parts(obs)
+        image, known, _, _ = self._parts(obs)
         total, weight = self._dates(obs, fitted=True)
         around = masked.fill(image, known)
         return torch.where(known, image, torch.where(weight > 0, total / weight.clamp_min(_tiny(image)), around))

@@ -1,4 +1,4 @@
-"""Images with holes: filled from around, dates matched to them, dates fitted into them. All local, all free of contrast.
+"""Images with holes: filled from around, dates matched to them and fitted into them. All local, free of contrast.
 
 Images are (b, c, h, w); a mask is (b, c, h, w) or (b, 1, h, w), boolean, true where a value was measured. What stands
 elsewhere, as long as it is finite, has no part in any result. Cells of `CELL` pixels begin at the first pixel.
