@@ -9,7 +9,7 @@ from sciddiff.errors import InputError
 MOST = 2.0
 """Largest reflectance there is, glint and snow included; what is beyond are digital numbers."""
 LOOK = 256
-"""Side of the window that is read to see."""
+"""Side of the windows that are read to see."""
 
 
 def refuse_numbers(image: xr.DataArray, name: str) -> None:
@@ -25,12 +25,15 @@ def refuse_numbers(image: xr.DataArray, name: str) -> None:
     Raises
     ------
     InputError
-        A window from the middle holds values above `MOST`, not counting one in a hundred: a mirror of the sun, or
-        saturated.
+        The first window with a valid pixel holds values above `MOST`, not counting one in a hundred: a mirror of the
+        sun, or saturated.
     """
-    rows, cols = (slice(max(side // 2 - LOOK // 2, 0), side // 2 + LOOK // 2) for side in image.shape[1:])
-    values, valid = io.read_window(image, rows, cols)
-    if valid.any() and float(np.quantile(np.abs(values[valid]), 0.99)) > MOST:
+    for rows, cols in looks(image):
+        values, valid = io.read_window(image, rows, cols)
+        if not valid.any():
+            continue
+        if float(np.quantile(np.abs(values[valid]), 0.99)) <= MOST:
+            return
         largest = float(np.abs(values[valid]).max())
         path = image.encoding.get("source")
         where = f"{name} ({path})" if path else name
@@ -38,3 +41,15 @@ def refuse_numbers(image: xr.DataArray, name: str) -> None:
             f"{where} holds values up to {largest:g}: digital numbers, where reflectance from 0 to 1 is needed; say "
             "what they mean, such as `--scale 0.0001` for Sentinel-2, or `gdal_edit.py -scale 0.0001 FILE` once for all"
         )
+
+
+def looks(image: xr.DataArray) -> list[tuple[slice, slice]]:
+    """Rows and columns of windows that cover an image, the middle ones first: its edges may be empty."""
+    height, width = image.shape[1:]
+    windows = [
+        (slice(row, min(row + LOOK, height)), slice(col, min(col + LOOK, width)))
+        for row in range(0, height, LOOK)
+        for col in range(0, width, LOOK)
+    ]
+    middle = len(windows) // 2
+    return windows[middle:] + windows[:middle]

@@ -1,7 +1,7 @@
 """Removal of clouds and their shadows: what they hide comes from other dates, or from what is around them."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -23,11 +23,10 @@ from sciddiff.recipe.tasks import RemoveClouds as Settings
 from sciddiff.tasks import dates as match_dates
 from sciddiff.tasks.base import Condition, Input, Instrument, Observation, OneImage, known_name
 from sciddiff.tasks.local import box_mean
+from sciddiff.tasks.reflectance import looks, refuse_numbers
 
 OBSERVED, FILLED, GENERATED = 0, 1, 2
 """What the flag says of a pixel: as measured, taken from another date, made up from what is around."""
-MOST = 2.0
-"""Largest reflectance there is, glint and snow included; what is beyond are digital numbers."""
 SURFACE = {0.45: 0.06, 0.56: 0.08, 0.66: 0.08, 0.85: 0.25, 1.61: 0.20, 2.20: 0.13}
 """Reflectance of a vegetated land surface by wavelength in um: where nothing at all is known around."""
 SPREAD = 31
@@ -36,8 +35,6 @@ CLEAR_SCALE = 1e-3
 """Scale of the residual where there is none, as a share of the local contrast."""
 NEAR, WIDE = 9, 33
 """Sides of the windows in which the share of clear pixels is told."""
-LOOK = 256
-"""Side of the windows that are read to see whether images fit."""
 RIM = 3
 """Pixels by which masks in training may be larger than what they mask."""
 NOMINAL_COVER = (0.3, 0.3)
@@ -347,41 +344,11 @@ def grown_mask(mask: Tensor, *, generator: Generator) -> Tensor:
     )
 
 
-def refuse_numbers(image: xr.DataArray, name: str) -> None:
-    """Raise where an image holds digital numbers rather than reflectance.
-
-    Raises
-    ------
-    InputError
-        The first window with any valid pixel holds values above `MOST`.
-    """
-    for at in _windows(image):
-        values, valid = io.read_window(image, *at)
-        if not valid.any():
-            continue
-        largest = float(np.abs(values[valid]).max())
-        if largest > MOST:
-            path = image.encoding.get("source")
-            where = f"{name} ({path})" if path else name
-            raise InputError(
-                f"{where} holds values up to {largest:g}: digital numbers, where reflectance from 0 to 1 is needed; "
-                "tell the file its scale and offset first, such as `gdal_edit.py -scale 0.0001 FILE` for Sentinel-2"
-            )
-        return
-
-
 def _any_clear(image: xr.DataArray, mask: xr.DataArray) -> bool:
     """Whether a valid pixel is outside the mask; windows are read until one is found."""
-    for at in _windows(image):
+    for at in looks(image):
         _, valid = io.read_window(image, *at)
         values, known = io.read_window(mask, *at)
         if (valid.any(0) & ~((values != 0) & known).any(0)).any():
             return True
     return False
-
-
-def _windows(image: xr.DataArray) -> Iterator[tuple[slice, slice]]:
-    height, width = image.shape[1:]
-    for row in range(0, height, LOOK):
-        for col in range(0, width, LOOK):
-            yield slice(row, min(row + LOOK, height)), slice(col, min(col + LOOK, width))

@@ -15,6 +15,7 @@ from sciddiff.physics import cloud as sky
 from sciddiff.recipe import parse_recipe
 from sciddiff.tasks import build_task
 from sciddiff.tasks.cloud_mask import CLEAR, CLOUD, SHADOW, CloudMask
+from sciddiff.tasks.reflectance import refuse_numbers
 
 RECIPE = """
 version: 1
@@ -211,3 +212,12 @@ def test_missing_bands_are_named() -> None:
 def test_an_instrument_is_refused() -> None:
     with pytest.raises(OptionError, match="knows no mtf of an instrument"):
         random_model().predict(as_image(land(side=32)[0]), instrument={"mtf": (0.3,)})
+
+
+def test_an_image_with_empty_edges_and_a_mirror_of_the_sun_is_reflectance() -> None:
+    values = torch.full((4, 300, 600), torch.nan)
+    values[:, 20:80, 30:90] = 0.2
+    values[:, 40, 40] = 5.0
+    refuse_numbers(as_image(values, FOUR), "the image")
+    with pytest.raises(InputError, match="the image holds values up to 5000"):
+        refuse_numbers(as_image(1000 * values, FOUR), "the image")
