@@ -122,7 +122,7 @@ def full_scores(task: Pansharpen, obs: Observation, results: Results) -> Scores:
     ms, pan = (obs.inputs[name][0].double().numpy() for name in ("image", "pan"))
     r, offset = task.ratio, obs.instrument["offset"][0].tolist()
     rows, cols = (min(m, p // r) for m, p in zip(ms.shape[1:], pan.shape[1:], strict=True))
-    axes = [axis - 2 for axis, o in enumerate(offset) if o > 0]
+    axes = tuple(axis - 2 for axis, o in enumerate(offset) if o > 0)
 
     def turned(values: Array, factor: int) -> Array:
         return np.flip(values[..., : rows * factor, : cols * factor], axes).astype(np.float64)

@@ -86,7 +86,7 @@ def fuse_guides(
 
 def _turn(image: Array, axes: Sequence[int]) -> Array:
     """Mirrored along rows (0) or columns (1), the last two axes."""
-    return np.ascontiguousarray(np.flip(image, [axis - 2 for axis in axes]))
+    return np.ascontiguousarray(np.flip(image, tuple(axis - 2 for axis in axes)))
 
 
 def _moved(image: Array, by: Sequence[float]) -> Array:

@@ -40,7 +40,7 @@ def phase_correlation(image: Array, reference: Array) -> Shift:
     spectra = [np.fft.fft2(_tapered(each)) for each in (image, reference)]
     cross = spectra[0] * spectra[1].conj()
     modulus = np.abs(cross)
-    fy, fx = (np.fft.fftfreq(side) for side in image.shape)
+    fy, fx = (np.fft.fftfreq(side).astype(np.float64) for side in image.shape)
     weight = np.exp(-(fy[:, None] ** 2 + fx[None] ** 2) / (2 * SPREAD**2))
     weight[0, 0] = 0  # the mean says nothing of the place
     unit = np.divide(cross, modulus, out=np.zeros_like(cross), where=modulus > 1e-12 * modulus.max()) * weight

@@ -82,7 +82,9 @@ def _open_scene(recipe: Recipe, source: Source, *, path: str, weight: float, sce
             f"{path}: {image.shape[1]} x {image.shape[2]} pixels are fewer than a training window of "
             f"{recipe.training.patch}; take a larger raster or a smaller training.patch"
         )
-    image, guide = (each.load() if each is not None and each.size <= IN_MEMORY else each for each in (image, guide))
+    for each in (image, guide):
+        if each is not None and each.size <= IN_MEMORY:
+            each.load()
     return Scene(path, image, present, guide, mix, fitting, weight, source.scale, source.offset)
 
 

@@ -10,7 +10,7 @@ from sciddiff.baselines.registered_fusion import fuse, fuse_guides
 @pytest.mark.parametrize("ratio", [2, 3, 4])
 @pytest.mark.parametrize("offset", [(0.0, 0.0), (-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (1.0, -0.25)])
 def test_a_ramp_stays_where_it_is(ratio: int, offset: tuple[float, float]) -> None:
-    """Interpolated to the grid of PAN, a plane has its value at each pixel's centre, whatever the places of the grids."""
+    """Interpolated to the grid of PAN, a plane has its value at each pixel's centre, wherever the grids lie."""
     low = [ratio * (np.arange(24) + 0.5) - o for o in offset]
     ms = (3 * low[0][:, None] - 2 * low[1][None])[None]
     fine = np.arange(24 * ratio - 1) + 0.5
