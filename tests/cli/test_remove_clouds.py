@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = build(parse_recipe(RECIPE))
     with torch.no_grad():
         for parameter in model.network.parameters():
-            parameter += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
     write(model, folder / "model.safetensors")
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:40, :48]
@@ -123,7 +123,7 @@ def test_what_does_not_fit_ends_with_code_3(call: Call, folder: Path, tmp_path: 
     refused("give -i mask=PATH")
     refused("date needs red, nir; got red, swir1", mask, f"date={other}")
     refused(f"date 1 ({numbers}) holds values up to", mask, f"date={numbers}")
-    refused("gdal_edit.py -scale", mask, image=numbers)
+    refused("--scale 0.0001", mask, image=numbers)
     refused("the grids do not overlap", mask, f"date={far}")
     refused("the grids do not overlap", f"mask={far_mask(tmp_path)}")
     refused("mask has 2 bands, expected one", f"mask={bits}")
