@@ -1,18 +1,19 @@
 """Pan-sharpening of places that no model is trained or selected on, beside the classical fusions.
 
-    python benchmarks/pansharpen.py [MODEL] [--json PATH]
+    python benchmarks/pansharpen.py [MODEL] [--mtf G] [--noise SHARE] [--json PATH]
 
-Reduced resolution (Wald's protocol): the bands are the truth; they and the guide are degraded by the ratio. Full
-resolution: no truth, but quality without a reference and agreement with what was measured. The places are Momotombo
-(Landsat 8) and clear dates of the Rufiji river (Sentinel-2, whose bands of 20 m have no guide of 10 m there), looked
-for in $SCIDDIFF_REALDATA. Without MODEL: all shipped models of the task.
+Reduced resolution (Wald's protocol): the bands are the truth; they and the guide are degraded by the ratio, by the
+nominal instrument or by one that no method is told (--mtf, --noise). Full resolution: no truth, but quality without a
+reference and agreement with what was measured. The places are Momotombo (Landsat 8) and clear dates of the Rufiji river
+(Sentinel-2, whose bands of 20 m have no guide of 10 m there), looked for in $SCIDDIFF_REALDATA. Without MODEL: all
+shipped models of the task.
 """
 
 import argparse
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ Results = dict[str, Array]
 
 def scenes(folder: Path, model: Model) -> Iterator[tuple[str, xr.DataArray, xr.DataArray]]:
     """Name, image and guide of each place, on their own grids."""
-    if "pan" in model.recipe.task.guide:
+    if "pan" in pansharpening(model).guide:
         stem = str(folder / "l8_l1tp_momotombo_20151205_")
         yield "Momotombo", io.open(f"{stem}ms6_30m.tif"), io.open(f"{stem}pan_15m.tif")
         return
@@ -59,34 +60,54 @@ def scenes(folder: Path, model: Model) -> Iterator[tuple[str, xr.DataArray, xr.D
         )
 
 
-def observed(task: Pansharpen, scene: Array, guide: Array, offset: tuple[float, float]) -> Observation:
-    """What the nominal instrument measures of a scene (c, h, w), its grid beginning `offset` before the guide's."""
+@dataclass(frozen=True)
+class Truth:
+    """Of the instrument, beyond what the methods are told: gain of all bands, noise as a share of their spread."""
+
+    mtf: float | None = None
+    noise: float = 0.0
+
+
+def observed(
+    task: Pansharpen, scene: Array, guide: Array, *, offset: tuple[float, float], instrument: Truth
+) -> Observation:
+    """What is measured of a scene (c, h, w), its grid beginning `offset` before the guide's."""
     clean = torch.from_numpy(scene)[None]
     low = clean.new_zeros(1, len(scene), scene.shape[1] // task.ratio, scene.shape[2] // task.ratio)
-    obs = task.observe({"image": low, "pan": torch.from_numpy(guide)[None]}, {"offset": offset})
-    return replace(obs, inputs={**obs.inputs, "image": task.degrade(clean, obs)})
+    inputs = {"image": low, "pan": torch.from_numpy(guide)[None]}
+    own = {} if instrument.mtf is None else {"mtf": (instrument.mtf,)}
+    low = task.degrade(clean, task.observe(inputs, {"offset": offset, **own}))
+    white = torch.randn(low.shape, generator=torch.Generator().manual_seed(0), dtype=low.dtype)
+    low = low + instrument.noise * low.std((2, 3), keepdim=True) * white
+    return task.observe({**inputs, "image": low}, {"offset": offset})
 
 
-def reduced(model: Model, image: xr.DataArray, guide: xr.DataArray) -> tuple[Array, Observation, Results]:
-    """Truth, what was measured of it, and every method's result; the grids lie to each other as the real ones do."""
-    task = model.task
-    assert isinstance(task, Pansharpen)
+def reduced(model: Model, image: xr.DataArray, guide: xr.DataArray, instrument: Truth) -> tuple[Array, Results]:
+    """Truth and every method's result; the grids lie to each other as the real ones do."""
+    task = pansharpening(model)
     r = task.ratio
     begins = offset_of(image, io.grid_of(guide)) or (0.0, 0.0)
     offset = (0.0, 0.0) if begins == (0.0, 0.0) else tuple(r * b for b in begins)
     height, width = (side // r * r for side in image.shape[1:])
-    truth, _ = io.read_window(image, slice(0, height), slice(0, width))
+    scene, _ = io.read_window(image, slice(0, height), slice(0, width))
     fine = aligned(guide, io.grid_of(image), resampling="average")
-    pan, _ = io.read_window(fine, slice(0, height), slice(0, width))
-    truth, pan = truth.astype(np.float64), pan.astype(np.float64)
-    obs = observed(task, truth, pan, (offset[0], offset[1]))
+    sharp, _ = io.read_window(fine, slice(0, height), slice(0, width))
+    truth, pan = scene.astype(np.float64), sharp.astype(np.float64)
+    obs = observed(task, truth, pan, offset=(offset[0], offset[1]), instrument=instrument)
     grid = io.grid_of(image)[:height, :width]
     across = grid.affine * Affine.translation(-offset[1], -offset[0]) * Affine.scale(r)
     low = obs.inputs["image"][0].numpy().astype(np.float32)
     coarse = io.from_array(low, grid=GeoBox(low.shape[1:], across, grid.crs), bands=list(model.recipe.bands))
-    sharp = io.from_array(pan.astype(np.float32), grid=grid, bands=list(model.recipe.task.guide))
-    own = model.predict(coarse, inputs={"pan": sharp})["mean"].values.astype(np.float64)
-    return truth, obs, {"model": own, **baselines(model, obs)}
+    guiding = io.from_array(pan.astype(np.float32), grid=grid, bands=list(task.guide))
+    own = model.predict(coarse, inputs={"pan": guiding})["mean"].values.astype(np.float64)
+    return truth, {"model": own, **baselines(model, obs)}
+
+
+def pansharpening(model: Model) -> Pansharpen:
+    """The model's task."""
+    if not isinstance(model.task, Pansharpen):
+        raise SystemExit(f"{model.recipe.name} is no model of pan-sharpening")
+    return model.task
 
 
 def baselines(model: Model, obs: Observation) -> Results:
@@ -170,18 +191,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, compare, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("model", nargs="?")
+    parser.add_argument("--mtf", type=float, help="true gain at Nyquist of every band; default: the nominal one")
+    parser.add_argument("--noise", type=float, default=0.0, help="of the image, as a share of each band's spread")
     parser.add_argument("--json", type=Path, help="write the figures here")
     given = parser.parse_args(arguments)
     console = Console(width=140, highlight=False)
     folder = Path(os.environ["SCIDDIFF_REALDATA"]) / "rs"
     figures: dict[str, Scores] = {}
     for model in map(load, [given.model] if given.model else SHIPPED):
-        task = model.task
-        if not isinstance(task, Pansharpen):
-            raise SystemExit(f"{model.recipe.name} is no model of pan-sharpening")
+        task = pansharpening(model)
         for place, image, guide in scenes(folder, model):
             title = f"{model.recipe.name}, {place}"
-            truth, _, results = reduced(model, image, guide)
+            truth, results = reduced(model, image, guide, Truth(given.mtf, given.noise))
             scores = figures[f"{title}, reduced resolution"] = reduced_scores(truth, results, task.ratio)
             show(console, f"{title}: reduced resolution", scores)
             console.print(verdict(scores, [("ERGAS", -1), ("SAM", -1)]), "\n")
