@@ -16,9 +16,10 @@ from odc.geo.geobox import GeoBox
 
 from sciddiff import __version__, io
 from sciddiff.errors import InputError, OptionError, OutputError
+from sciddiff.inference.outputs import refuse_outputs
 from sciddiff.io.metadata import file_bands
 from sciddiff.io.profile import RasterProfile, plain_profile
-from sciddiff.io.scene import files_of
+from sciddiff.io.scene import files_of, rasters
 from sciddiff.io.target import fitting
 from sciddiff.model import Model
 from sciddiff.model.fit import Fitted, fit_all, target_profile
@@ -157,9 +158,9 @@ def make_plan(
     InputError
         Where the raster does not fit the model, has no valid pixel, or makes more than `max_pixels`.
     OutputError
-        Where the disk has no room.
+        Where an output cannot be written where it is to go, or the disk has no room.
     OptionError
-        Where the outputs contradict each other or the request.
+        Where the outputs contradict each other or the request, or a creation option is not known.
     """
     named = _outputs(output, uncertainty, request=request) + _extra_outputs(
         model, extras or {}, taken=[output, uncertainty]
@@ -168,13 +169,14 @@ def make_plan(
     fitted = open_inputs(model, source, others)
     _refuse_size(fitted, source=source, max_pixels=max_pixels or MAX_PIXELS)
     products = _products(named, fitted, model)
+    options = {name.upper(): str(value) for name, value in (creation_options or {}).items()}
+    refuse_outputs([(item.path, item.profile) for item in products], options)
     needs = _disk(products, fitted)
     _refuse_disk(products[0].path, needs)
     try:
         layout = lay_out(model, fitted, tile=tile, tolerance=tolerance)
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
-    options = {name.upper(): str(value) for name, value in (creation_options or {}).items()}
     plan = Plan(
         source=_absolute(source),
         inputs=others,
@@ -269,10 +271,7 @@ def _disk(products: Sequence[Product], fitted: Fitted) -> dict[str, int]:
 
 
 def _refuse_disk(output: Path, needs: Mapping[str, int]) -> None:
-    try:
-        free = shutil.disk_usage(output.parent).free
-    except OSError as error:
-        raise OutputError(f"{output}: the folder {output.parent} does not exist") from error
+    free = shutil.disk_usage(output.parent).free
     if needs["output"] > free:
         raise OutputError(
             f"{output}: may need {needs['output'] / 1e9:.1f} GB; the disk has {free / 1e9:.1f} GB: "
@@ -304,9 +303,14 @@ def model_hash(model: Model) -> str:
 
 
 def fingerprint(source: str) -> list[list[Any]]:
-    """Name, size and time of change of the files behind an input; of what is no local file, its address."""
+    """Name, size and time of change of the files behind an input; before them, of what is no plain path, its address.
+
+    `vrt://a.tif?bands=1,2`, `a.zarr#red` and `/vsizip/a.zip/one.tif` each say which pixels of their files are meant.
+    """
     stats = [(path, path.stat()) for path in files_of(source)]
-    return [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in stats] or [[source, None, None]]
+    plain = stats and (os.path.exists(source) or rasters(source) is not None)
+    files = [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in stats]
+    return files if plain else [[source, None, None], *files]
 
 
 def _key(

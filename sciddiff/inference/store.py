@@ -216,6 +216,9 @@ def prepare(plan: Plan, *, overwrite: bool) -> Store:
                     _empty(folder)
             if not (folder / PLAN).exists():
                 _create(plan, folder)
+            elif (found := read_plan(folder)).get("creation_options") != dict(plan.creation_options):
+                planfile.refuse_other(plan, found, folder)
+                _write_plan(plan, folder)  # they change no pixel of the run, so the last ones asked for hold
     except OSError as error:
         raise OutputError(f"{folder}: cannot be made: {error.strerror or error}") from error
     planfile.refuse_other(plan, read_plan(folder), folder)
@@ -237,6 +240,10 @@ def _create(plan: Plan, folder: Path) -> None:
     store = Store(folder, plan)
     for product in plan.products:
         _create_arrays(store, product)
+    _write_plan(plan, folder)
+
+
+def _write_plan(plan: Plan, folder: Path) -> None:
     draft = folder / f"{PLAN}.tmp"
     draft.write_text(json.dumps(planfile.to_dict(plan), indent=2))
     sync(draft)

@@ -4,6 +4,7 @@ The compression is DEFLATE: every TIFF reader of the last twenty years has it, w
 with it.
 """
 
+import logging
 import os
 import warnings
 import zlib
@@ -19,9 +20,10 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
+from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
-from sciddiff.errors import InputError, OutputError
+from sciddiff.errors import InputError, OptionError, OutputError
 from sciddiff.io.bandtags import packed, unpack
 from sciddiff.io.metadata import differences, file_bands, gcps_of, gdal, quiet, read_profile, write_profile
 from sciddiff.io.profile import RasterProfile, RasterWarning
@@ -247,6 +249,66 @@ def block_side(profile: RasterProfile) -> int:
     """
     height, width = profile.block
     return height if height == width and height % 16 == 0 and 128 <= height <= 4096 else 512
+
+
+def refuse_options(path: Path, profile: RasterProfile, options: Mapping[str, str]) -> None:
+    """Raise if GDAL's COG driver does not know an option, or cannot write such pixels with it: tried on a few pixels.
+
+    Parameters
+    ----------
+    path
+        Of the output, for messages.
+    profile
+        Of the file.
+    options
+        The user's, in upper case.
+
+    Raises
+    ------
+    OptionError
+        It does not.
+    """
+    if not options:
+        return
+    chosen = copy_options(profile, options)
+    side = chosen["BLOCKSIZE"]
+    if not side.isdecimal() or int(side) < 128 or int(side) % 16:
+        raise OptionError(f"--co BLOCKSIZE={side}: expected a multiple of 16 from 128 on")
+    pixels = np.ones((len(file_bands(profile)), 16, 16), profile.dtype)
+    layout = {"driver": "GTiff", "count": len(pixels), "height": 16, "width": 16, "dtype": profile.dtype}
+    try:
+        with gdal(), quiet(), _complaints() as said, MemoryFile() as source, MemoryFile() as target:
+            with source.open(**layout) as dst:
+                dst.write(pixels)
+            rasterio.shutil.copy(source.name, target.name, driver="COG", **{**chosen, "NUM_THREADS": "1"})
+            with target.open() as src:
+                src.read()
+    except (RasterioError, CPLE_BaseError, ValueError) as error:
+        given = ", ".join(f"{name}={text}" for name, text in options.items())
+        raise OptionError(
+            f"{path}: GDAL cannot write {profile.dtype} pixels with --co {given}: {reason(error)}"
+        ) from error
+    if said:
+        raise OptionError(f"{path}: --co: {said[0]}")
+
+
+@contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """What GDAL warns of creation options."""
+    said: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            text = record.getMessage()
+            if "creation option" in text:
+                said.append(text.partition(" in ")[2])
+
+    log, listener = logging.getLogger("rasterio._env"), Listener(logging.WARNING)
+    log.addHandler(listener)
+    try:
+        yield said
+    finally:
+        log.removeHandler(listener)
 
 
 def copy_options(profile: RasterProfile, options: Mapping[str, str]) -> dict[str, str]:

@@ -69,9 +69,7 @@ def write_ome_tiff(
     OptionError
         An option that it does not know.
     """
-    if profile.dtype not in TYPES:
-        raise OutputError(f"{path}: OME-TIFF has no pixels of type {profile.dtype}; write .tif or .zarr")
-    layout = _layout(options, profile)
+    layout = layout_of(path, profile, options)
     side = layout["tile"][0]
     scratch = path.with_name(f"{path.name}.levels.zarr")
     shutil.rmtree(scratch, ignore_errors=True)
@@ -117,7 +115,25 @@ def _write_mask(writer: Any, mask: Any, layout: Mapping[str, Any], check: Callab
     )
 
 
-def _layout(options: Mapping[str, str], profile: RasterProfile) -> dict[str, Any]:
+def layout_of(path: Path, profile: RasterProfile, options: Mapping[str, str]) -> dict[str, Any]:
+    """Return how an OME-TIFF is laid out, in the words of tifffile.
+
+    Parameters
+    ----------
+    path
+        Of the output, for messages.
+    profile, options
+        See `write_ome_tiff`.
+
+    Raises
+    ------
+    OutputError
+        OME-TIFF does not know the type of the pixels.
+    OptionError
+        An option that it does not know.
+    """
+    if profile.dtype not in TYPES:
+        raise OutputError(f"{path}: OME-TIFF has no pixels of type {profile.dtype}; write .tif or .zarr")
     given = {name.upper(): text for name, text in options.items()}
     unknown = sorted(set(given) - {"COMPRESS", "LEVEL", "BLOCKSIZE"})
     if unknown:
