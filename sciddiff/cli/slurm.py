@@ -11,7 +11,7 @@ from sciddiff.cli.train import train
 
 WARNING_SECONDS = 120
 """Between Slurm's signal and the end of a job's time."""
-PER_JOB = ("shard", "dask", "dry_run", "as_json")
+PER_JOB = ("shard", "workers", "dask", "dry_run", "as_json")
 """Options of `predict` that make no sense in an array."""
 
 

@@ -25,17 +25,33 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 def slurm_shard(environment: Mapping[str, str]) -> tuple[int, int] | None:
-    """The shard of this task in a Slurm job array, a multi-task step, or both; None outside of them."""
+    """The shard of this task in a Slurm job array, a step of several tasks, or both; None outside of them.
+
+    A batch script of a job with several tasks runs once: only what `srun` starts is one of several.
+
+    Raises
+    ------
+    OptionError
+        The numbers of the array have gaps, so that it cannot be told which of the shards this is.
+    """
     number, count = 0, 1
     if "SLURM_ARRAY_TASK_ID" in environment and "SLURM_ARRAY_TASK_COUNT" in environment:
-        first, step = (int(environment.get(f"SLURM_ARRAY_TASK_{name}", default)) for name, default in _RANGE)
-        number, count = (
-            (int(environment["SLURM_ARRAY_TASK_ID"]) - first) // step,
-            int(environment["SLURM_ARRAY_TASK_COUNT"]),
-        )
-    tasks = int(environment.get("SLURM_NTASKS", "1")) if "SLURM_PROCID" in environment else 1
+        number, count = _of_array(environment)
+    tasks = int(environment.get("SLURM_STEP_NUM_TASKS", "1")) if "SLURM_PROCID" in environment else 1
     number, count = number * tasks + int(environment.get("SLURM_PROCID", "0")) % tasks, count * tasks
     return (number, count) if count > 1 else None
+
+
+def _of_array(environment: Mapping[str, str]) -> tuple[int, int]:
+    first, step = (int(environment.get(f"SLURM_ARRAY_TASK_{name}", default)) for name, default in _RANGE)
+    task, count = (int(environment[f"SLURM_ARRAY_TASK_{name}"]) for name in ("ID", "COUNT"))
+    last = int(environment.get("SLURM_ARRAY_TASK_MAX", first + (count - 1) * step))
+    if last != first + (count - 1) * step or (task - first) % step or not first <= task <= last:
+        raise OptionError(
+            f"the job array has {count} tasks from {first} to {last} with gaps, so task {task} cannot tell its shard: "
+            "pass --shard i/n with the n of the first array"
+        )
+    return (task - first) // step, count
 
 
 _RANGE = (("MIN", "0"), ("STEP", "1"))

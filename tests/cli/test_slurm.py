@@ -139,6 +139,7 @@ def test_the_scripts_in_recipes_are_what_is_printed(call: Call) -> None:
         (("predict", "m", "a.tif"), "Missing option"),
         (("predict", "m", "a.tif", "-o", "b.tif", "--shard", "1/2"), "--shard has no place"),
         (("predict", "m", "a.tif", "-o", "b.tif", "--dask", "local"), "--dask has no place"),
+        (("predict", "m", "a.tif", "-o", "b.tif", "--workers", "4"), "--workers has no place"),
         (("train", "r.yaml", "-o", "d", "--steps", "3"), "No such option"),
     ],
 )

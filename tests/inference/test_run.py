@@ -354,10 +354,21 @@ def test_slurm_tasks_are_numbered_from_zero_without_gaps() -> None:
         for k in range(4)
     ]
     assert [slurm_shard(one) for one in array] == [(k, 4) for k in range(4)]
-    both = [{**one, "SLURM_PROCID": str(p), "SLURM_NTASKS": "2"} for one in array for p in range(2)]
+    both = [{**one, "SLURM_PROCID": str(p), "SLURM_STEP_NUM_TASKS": "2"} for one in array for p in range(2)]
     assert [slurm_shard(one) for one in both] == [(k, 8) for k in range(8)]
-    assert slurm_shard({"SLURM_JOB_ID": "1", "SLURM_PROCID": "0", "SLURM_NTASKS": "1"}) is None
+    assert slurm_shard({"SLURM_JOB_ID": "1", "SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"}) is None
     assert slurm_shard({}) is None
+
+
+def test_a_batch_script_of_several_tasks_took_the_first_of_their_shards() -> None:
+    assert slurm_shard({"SLURM_JOB_ID": "1", "SLURM_PROCID": "0", "SLURM_NTASKS": "4"}) is None
+
+
+@pytest.mark.parametrize("last", [{"SLURM_ARRAY_TASK_MAX": "7"}, {}])
+def test_an_array_with_gaps_got_shards_that_do_not_exist(last: dict[str, str]) -> None:
+    array = {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_MIN": "3", "SLURM_ARRAY_TASK_COUNT": "2", **last}
+    with pytest.raises(OptionError, match="pass --shard i/n"):
+        slurm_shard(array)
 
 
 def test_shards_cover_every_core_once() -> None:
