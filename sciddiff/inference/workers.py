@@ -141,10 +141,22 @@ def _work(
     warnings.simplefilter("ignore")  # the parent has said it all
     torch.set_num_threads(threads)
     try:
-        run_part(model.to(device), Path(folder), numbers, batch=batch, stop=lambda: _asked(pipe), progress=pipe.send)
-        pipe.send(None)
+        run_part(
+            model.to(device),
+            Path(folder),
+            numbers,
+            batch=batch,
+            stop=lambda: _asked(pipe),
+            progress=lambda count: _tell(pipe, count),
+        )
+        _tell(pipe, None)
     except SciddiffError as error:
-        pipe.send(error)
+        _tell(pipe, error)
+
+
+def _tell(pipe: Connection, message: Any) -> None:
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the parent listens no more
+        pipe.send(message)
 
 
 def run_part(
@@ -176,7 +188,10 @@ def run_part(
 
 
 def _asked(pipe: Connection) -> str | None:
-    return str(pipe.recv()) if pipe.poll() else None
+    try:
+        return str(pipe.recv()) if pipe.poll() else None
+    except (EOFError, ConnectionResetError):
+        return "the end of the run"  # another worker failed, and the parent listens no more
 
 
 def _die_with_parent() -> None:
