@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Discriminator, Field, PrivateAttr, Tag
 from sciddiff.errors import RecipeError
 from sciddiff.recipe.files import find_rasters
 from sciddiff.recipe.section import BandKey, Count, Faults, Name, Positive, Section, Share, Window, bare_path, repeated
-from sciddiff.recipe.tasks import CloudMask, Dehaze, FillGaps, Pansharpen, RemoveClouds, SuperResolution
+from sciddiff.recipe.tasks import CloudMask, Dehaze, Destripe, FillGaps, Pansharpen, RemoveClouds, SuperResolution
 
 
 def _kind_of_offset(value: Any) -> str:
@@ -19,7 +19,7 @@ def _kind_of_offset(value: Any) -> str:
 Offset = Annotated[float, Tag("one number")]
 Offsets = Annotated[list[float], Field(min_length=1), Tag("per band")]
 Task = Annotated[
-    SuperResolution | Pansharpen | RemoveClouds | CloudMask | Dehaze | FillGaps, Field(discriminator="kind")
+    SuperResolution | Pansharpen | RemoveClouds | CloudMask | Dehaze | FillGaps | Destripe, Field(discriminator="kind")
 ]
 
 

@@ -189,5 +189,16 @@ class FillGaps(Settings):
     """Most other dates that may be given."""
     widest: Annotated[int, Field(ge=1, le=128)] = 48
     """Pixels between valid ones, along a row or a column, up to which invalid ones count as a gap."""
-    destripe: bool = False
-    """Whether gains and offsets of detector lines are removed too."""
+
+
+class Destripe(Settings):
+    """Stripes of detectors that differ: each line has a gain and an offset of its own."""
+
+    kind: Literal["destripe"]
+    """Which task this is."""
+    lines: Literal["columns", "rows"] = "columns"
+    """What belongs to one detector: columns of a push-broom sensor, rows of a whisk-broom sensor."""
+    gain: Annotated[float, Field(gt=0, le=0.2)] = 0.02
+    """Nominal standard deviation of the relative gains; training draws up to twice that."""
+    offset: Annotated[float, Field(gt=0, le=0.2)] = 0.01
+    """Nominal standard deviation of the offsets, as a share of a band's range; training draws up to twice that."""

@@ -6,6 +6,7 @@ from sciddiff.recipe.schema import Recipe
 from sciddiff.tasks.base import Condition, Input, Instrument, Observation, OneImage, Task, known_name
 from sciddiff.tasks.cloud_mask import CloudMask
 from sciddiff.tasks.dehaze import Dehaze
+from sciddiff.tasks.destripe import Destripe
 from sciddiff.tasks.fill_gaps import FillGaps
 from sciddiff.tasks.pansharpen import Pansharpen
 from sciddiff.tasks.remove_clouds import RemoveClouds
@@ -16,6 +17,7 @@ __all__ = ["Condition", "Input", "Instrument", "Observation", "OneImage", "Task"
 KINDS: dict[str, Any] = {
     "cloud_mask": CloudMask,
     "dehaze": Dehaze,
+    "destripe": Destripe,
     "fill_gaps": FillGaps,
     "pansharpen": Pansharpen,
     "remove_clouds": RemoveClouds,

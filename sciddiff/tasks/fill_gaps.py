@@ -31,6 +31,9 @@ FEW = 0.05
 """Weight of the wide window's spread against that of the near one: it counts where that holds few known pixels."""
 FLOOR = 0.05
 """Least local scale, as a share of the wide one."""
+LEAST_DEPTH, DEPTHS = 0.1, {7: 0.5, 17: 0.5}
+"""Variance of the residual of a fill in that of detail: next to known pixels, and what the unknown share of windows of
+these sides adds; as measured on gaps of all kinds."""
 KEPT_SCALE = 0.1
 """Scale of the residual at known pixels, where there is none: the network need not learn what `project` restores."""
 DRAWN = ("slc_off", "slc_off", "lines", "columns", "blobs")
@@ -69,7 +72,7 @@ class FillGaps(OneImage):
             self.inputs += (Input("date", self.bands, most=settings.dates, required=False),)
         self.maps = 4 * len(bands) + 2
         self.margin = WIDEST
-        self.reach = 2 * masked.REACH
+        self.reach = masked.REACH
         self.radius = masked.INSERT_RADIUS + LEVEL // 2 + WIDE // 2
 
     # ---- what is given ----
@@ -221,7 +224,9 @@ class FillGaps(OneImage):
         near, wide = _spread(image, known)
         total, trust = self._dates(obs, fitted=False)
         floor = FLOOR * wide
-        scale = torch.sqrt(1 / (1 / near.square() + trust) + floor**2)
+        depth = sum(share * (1 - box_mean(known.to(image), side)) for side, share in DEPTHS.items())
+        alone = near.square() * (LEAST_DEPTH + depth)
+        scale = torch.sqrt(1 / (1 / alone + trust) + floor**2)
         apart = torch.where(trust > 0, total / trust.clamp_min(_tiny(image)) - base, 0) / near
         weight = known.to(image)
         maps = [
@@ -232,7 +237,7 @@ class FillGaps(OneImage):
             (trust > 0).to(image).amax(1, keepdim=True),
             box_mean(weight.amax(1, keepdim=True), LEVEL),
         ]
-        return Condition(scale=torch.where(known, KEPT_SCALE * scale, scale), maps=torch.cat(maps, 1))
+        return Condition(scale=torch.where(known, KEPT_SCALE * near, scale), maps=torch.cat(maps, 1))
 
     def project(self, x: Tensor, obs: Observation) -> Tensor:
         """Known pixels as they were measured, to the last bit."""

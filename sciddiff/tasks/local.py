@@ -24,6 +24,13 @@ def box_mean(image: Tensor, side: int) -> Tensor:
     return _window_sum(F.pad(rows, (pad, pad, 0, 0), mode="replicate"), side, dim=3) / side**2
 
 
+def box_mean_along(image: Tensor, side: int, *, dim: int) -> Tensor:
+    """Mean over `side` pixels along the rows (`dim` 2) or columns (3) axis, ends continued by their last pixel."""
+    pad = side // 2
+    ends = (0, 0, pad, pad) if dim == 2 else (pad, pad, 0, 0)
+    return _window_sum(F.pad(image, ends, mode="replicate"), side, dim=dim) / side
+
+
 def _window_sum(image: Tensor, side: int, *, dim: int) -> Tensor:
     """Sums over `side` neighbours, in log2(side) additions of sums over 1, 2, 4, ... neighbours.
 
