@@ -71,7 +71,7 @@ def test_tiles_equal_the_whole_and_invalid_pixels_stay() -> None:
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.network.parameters():
-            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
     valid = np.ones((2, 71, 58), bool)
     valid[:, 20:30, 11:25] = False
     image = image_of(scene(96)[0, :, :71, :58].numpy(), valid)
