@@ -104,7 +104,9 @@ def choose_halo(model: Restorer, tolerance: float | None) -> tuple[int, str]:
     if tolerance is not None:
         for halo in sorted(table):
             if all(error <= tolerance for other, error in table.items() if other >= halo):
-                return min(halo + model.task.reach, model.radius), f"measured for {tolerance:g} of the residual's spread"
+                return min(
+                    halo + model.task.reach, model.radius
+                ), f"measured for {tolerance:g} of the residual's spread"
     return model.radius, "full radius"
 
 
