@@ -41,8 +41,15 @@ def predict_file(stand_in: StandIn) -> Calls:
     plan = Calls(SimpleNamespace(summary=lambda: {"windows": 9, "halo": 64}))
     stand_in("inference", predict_file=calls, plan_file=plan, parse_shard=parse_shard)
     calls.plan = plan
-    stand_in("model", load=lambda name, *, device: f"{name} on {device}")
+    stand_in("model", load=lambda name, *, device: Loaded(f"{name} on {device}"))
     return calls
+
+
+class Loaded(str):
+    """A model that is known by its name and takes no mask."""
+
+    __slots__ = ()
+    task = SimpleNamespace(inputs=())
 
 
 def test_predict_passes_on_what_was_asked(call: Call, predict_file: Calls):
