@@ -138,7 +138,7 @@ def test_progress_goes_to_stderr_and_nowhere_when_quiet(call: Call, stand_in: St
         return {"output": "out.tif"}
 
     stand_in("inference", predict_file=predict_file)
-    stand_in("model", load=lambda name, *, device: name)
+    stand_in("model", load=lambda name, *, device: Loaded(name))
     arguments = ("predict", "m", "a.tif", "-o", "out.tif")
     assert call(*arguments).stderr == "predict: 2 of 2\n"
     assert call(*arguments, "-q").stderr == ""
