@@ -136,3 +136,35 @@ def mmse_filters(
     weights = np.linalg.solve(c_yy, cross[to_tap[..., 0], to_tap[..., 1]].T).T
     weights /= weights.sum(1, keepdims=True)
     return torch.from_numpy(weights.reshape(ratio, ratio, 2 * radius + 1, 2 * radius + 1))
+
+
+class GainInterpolator:
+    """`mmse_filters` for any gain of a range: solved on a grid of gains, mixed linearly between two of them.
+
+    Parameters
+    ----------
+    ratio
+        High-resolution pixels along a low one.
+    low, high
+        Range of the gains.
+    step
+        Largest spacing of the grid.
+    """
+
+    def __init__(self, ratio: int, *, low: float, high: float, step: float):
+        self.ratio = ratio
+        count = max(2, math.ceil(round((high - low) / step, 6)) + 1)
+        self.gains = torch.linspace(low, high, count, dtype=torch.float64)
+
+    def __call__(self, low: Tensor, gain: Tensor, *, offset: tuple[float, float] | None = None) -> Tensor:
+        """Interpolate (b, c, h, w) for gains (b, c); see `mmse_filters` for the offset."""
+        at = (gain.double().cpu() - self.gains[0]) / (self.gains[1] - self.gains[0])
+        lower = at.floor().clamp(0, len(self.gains) - 2)
+        part = (at - lower)[..., None, None, None, None]
+        below, above = (self._filters(lower.long() + more, offset) for more in (0, 1))
+        return polyphase(low, below * (1 - part) + above * part)
+
+    def _filters(self, index: Tensor, offset: tuple[float, float] | None) -> Tensor:
+        gains = self.gains[index].flatten().tolist()
+        filters = torch.stack([mmse_filters(gain, self.ratio, offset=offset) for gain in gains])
+        return filters.unflatten(0, index.shape)

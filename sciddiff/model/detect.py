@@ -5,7 +5,7 @@ is installed. What it finds goes on as the inputs `mask` and `date_mask`, as if 
 """
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 
 import numpy as np
@@ -61,9 +61,13 @@ def with_masks(
         It is not installed.
     """
     result = {name: list(given) for name, given in others.items()}
-    for name in wanted(task, others):
+    missing = wanted(task, others)
+    if not missing:
+        return result
+    detect = detector(str(task.detector), on=on)
+    for name in missing:
         images = [image] if name == "image" else others[name]
-        result[MASKS[name]] = [detect(str(task.detector), named(recipe, each), on=on) for each in images]
+        result[MASKS[name]] = [detect(named(recipe, each)) for each in images]
     return result
 
 
@@ -77,42 +81,40 @@ def named(recipe: Recipe, image: xr.DataArray) -> xr.DataArray:
     return renamed
 
 
-def detect(detector: str, image: xr.DataArray, *, on: device) -> xr.DataArray:
-    """Find clouds and shadows.
+def detector(name: str, *, on: device) -> Callable[[xr.DataArray], xr.DataArray]:
+    """What finds clouds and shadows in an image of reflectance, (band, y, x).
+
+    Its answer is one band, in memory: 0 where clear, 1 where cloud, 2 where shadow; invalid where the image is. It
+    raises an `InputError` where it cannot use an image.
 
     Parameters
     ----------
-    detector
+    name
         Name or path of a model, or `omnicloudmask`.
-    image
-        Reflectance, (band, y, x).
     on
-        Where the detector computes.
-
-    Returns
-    -------
-    DataArray
-        One band, in memory: 0 where clear, 1 where cloud, 2 where shadow; invalid where the image is.
+        Where it computes.
 
     Raises
     ------
-    InputError
-        It cannot use the image.
     OptionError
-        It is not installed, or is a model of another task.
+        It is a model of another task.
     """
     from sciddiff.model.file import load  # which imports the model that imports this
 
-    if detector == OMNICLOUDMASK:
-        return omnicloudmask(image)
-    model = load(detector, device=str(on))
-    refuse_other(model.task, detector)
-    try:
-        found = model.predict(image)["mask"]
-    except InputError as error:
-        raise told(detector, error) from error
-    values = found.values
-    return io.from_array(np.nan_to_num(values), grid=io.grid_of(image), bands=["mask"], valid=np.isfinite(values))
+    if name == OMNICLOUDMASK:
+        return omnicloudmask
+    model = load(name, device=str(on))
+    refuse_other(model.task, name)
+
+    def detect(image: xr.DataArray) -> xr.DataArray:
+        try:
+            found = model.predict(image)["mask"]
+        except InputError as error:
+            raise told(name, error) from error
+        values = found.values
+        return io.from_array(np.nan_to_num(values), grid=io.grid_of(image), bands=["mask"], valid=np.isfinite(values))
+
+    return detect
 
 
 def refuse_other(task: Task, detector: str) -> None:
@@ -145,7 +147,7 @@ def omnicloudmask(image: xr.DataArray, *, sensor: str = "generic") -> xr.DataArr
     Returns
     -------
     DataArray
-        See `detect`.
+        See `detector`.
 
     Raises
     ------

@@ -18,6 +18,7 @@ from sciddiff.physics.fractal import fractal_noise, uniform
 from sciddiff.physics.haze import wavelengths
 from sciddiff.recipe.tasks import CloudMask as Settings
 from sciddiff.tasks.base import Condition, Input, Instrument, Observation, OneImage
+from sciddiff.tasks.instrument import checked
 from sciddiff.tasks.local import CELL, NEAR, box_mean, wide_mean
 from sciddiff.tasks.reflectance import MOST, refuse_numbers
 
@@ -90,9 +91,7 @@ class CloudMask(OneImage):
         OptionError
             Where something is said of an instrument.
         """
-        told = [name for name in instrument or {} if name != "offset"]
-        if told:
-            raise OptionError(f"the cloud mask knows no {', '.join(told)} of an instrument; leave it out")
+        checked(instrument, {}, task="the cloud mask")
         image = inputs["image"]
         return Observation({"image": image}, {}, image.new_zeros(len(image), self.numbers))
 

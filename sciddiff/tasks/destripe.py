@@ -9,13 +9,14 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from sciddiff.baselines import destriping
-from sciddiff.errors import OptionError
 from sciddiff.physics import gaps
 from sciddiff.physics.fractal import uniform
 from sciddiff.recipe.tasks import Destripe as Settings
 from sciddiff.tasks import local
 from sciddiff.tasks.base import Condition, Input, Instrument, Observation, OneImage, known_name
+from sciddiff.tasks.instrument import checked
 from sciddiff.tasks.local import box_mean_along
+from sciddiff.tasks.masked import by_band
 
 LENGTH = 129
 """Pixels along a line over which its detector is told from the scene."""
@@ -63,8 +64,7 @@ class Destripe(OneImage):
         OptionError
             Where numbers of an instrument are given.
         """
-        if instrument:
-            raise OptionError(f"destriping knows no {', '.join(instrument)} of an instrument; leave it out")
+        checked(instrument, {}, task="destriping")
         image = inputs["image"]
         full = {known_name("image"): torch.ones_like(image), **inputs}
         return Observation(full, {}, image.new_zeros(len(image), self.numbers))
@@ -147,14 +147,8 @@ class Destripe(OneImage):
         }
 
     def _each(self, obs: Observation, method: Callable[..., NDArray[np.floating]]) -> Tensor:
-        """Image by image; a band without known pixels stays as it is."""
         image, known = obs.inputs["image"], obs.inputs[known_name("image")] > 0
-        result = image.cpu().numpy().copy()
-        for at in np.ndindex(*result.shape[:2]):
-            missing = ~known[at].cpu().numpy()
-            if not missing.all():
-                result[at] = method(result[at][None], self.settings.lines, missing=missing)[0]
-        return torch.from_numpy(result).to(image)
+        return by_band(image, known, lambda band, missing: method(band, self.settings.lines, missing=missing))
 
 
 def _detrended_sum(steps: Tensor, *, dim: int) -> Tensor:

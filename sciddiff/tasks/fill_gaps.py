@@ -12,14 +12,16 @@ from scipy import ndimage
 from torch import Generator, Tensor
 
 from sciddiff.baselines import inpainting
-from sciddiff.errors import InputError, OptionError
+from sciddiff.errors import InputError
 from sciddiff.physics import gaps
 from sciddiff.physics.change import draw_change
 from sciddiff.physics.fractal import uniform
 from sciddiff.recipe.tasks import FillGaps as Settings
 from sciddiff.tasks import masked
 from sciddiff.tasks.base import Condition, Input, Instrument, Observation, OneImage, known_name
+from sciddiff.tasks.instrument import checked
 from sciddiff.tasks.local import box_mean
+from sciddiff.tasks.look import any_clear
 
 OBSERVED, FROM_DATE, GENERATED = 0, 1, 2
 """Values of the flag: as measured, filled from another date, filled from around."""
@@ -102,7 +104,7 @@ class FillGaps(OneImage):
         InputError
             It does.
         """
-        if "mask" in others and not _any_left(image, others["mask"][0]):
+        if "mask" in others and not any_clear(image, others["mask"][0]):
             raise InputError("the mask covers every valid pixel of the image: nothing to fill from")
 
     def observe(self, inputs: Mapping[str, Tensor], instrument: Instrument | None = None) -> Observation:
@@ -121,8 +123,7 @@ class FillGaps(OneImage):
         OptionError
             Where numbers of an instrument are given.
         """
-        if instrument:
-            raise OptionError(f"filling gaps knows no {', '.join(instrument)} of an instrument; leave it out")
+        checked(instrument, {}, task="filling gaps")
         image = inputs["image"]
         full = {known_name("image"): torch.ones_like(image), **inputs}
         for spec in self.inputs[1:]:
@@ -264,14 +265,8 @@ class FillGaps(OneImage):
         }
 
     def _inpaint(self, obs: Observation, method: Callable[..., NDArray[np.floating]]) -> Tensor:
-        """Band by band, for each may have gaps of its own; a band without known pixels stays as it is."""
         image, known, _, _ = self._parts(obs)
-        result = image.cpu().numpy().copy()
-        missing = ~known.cpu().numpy()
-        for at in np.ndindex(*result.shape[:2]):
-            if not missing[at].all():
-                result[at] = method(result[at][None], missing[at])[0]
-        return torch.from_numpy(result).to(image)
+        return masked.by_band(image, known, method)
 
 
 def _gap(known: NDArray[np.bool_], widest: int) -> NDArray[np.bool_]:
@@ -315,14 +310,3 @@ def _spread(image: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
 
 def _tiny(image: Tensor) -> float:
     return torch.finfo(image.dtype).tiny
-
-
-def _any_left(image: xr.DataArray, mask: xr.DataArray) -> bool:
-    """Whether the mask leaves a valid pixel of the image, looked at in blocks of rows."""
-    for first in range(0, image.shape[1], 512):
-        rows = slice(first, first + 512)
-        valid = image.coords["valid"].isel(y=rows).values.any(0)
-        part = mask.isel(y=rows)
-        if (valid & ~((part.values[0] != 0) & part.coords["valid"].values[0])).any():
-            return True
-    return False

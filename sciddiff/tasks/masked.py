@@ -4,7 +4,11 @@ Images are (b, c, h, w); a mask is (b, c, h, w) or (b, 1, h, w), boolean, true w
 elsewhere, as long as it is finite, has no part in any result. Cells of `CELL` pixels begin at the first pixel.
 """
 
+from collections.abc import Callable
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -154,3 +158,23 @@ def membrane(matched: Tensor, image: Tensor, common: Tensor) -> Tensor:
 def _window(image: Tensor) -> Tensor:
     """Box mean over the near window, and a little of the wide one."""
     return box_mean(image, NEAR) + ENOUGH * box_mean(image, WIDE)
+
+
+def by_band(
+    image: Tensor, known: Tensor, method: Callable[[NDArray[np.floating], NDArray[np.bool_]], NDArray[np.floating]]
+) -> Tensor:
+    """A classical method on each band by itself, for each may have holes of its own; one that is nowhere stays.
+
+    Parameters
+    ----------
+    image, known
+        (b, c, h, w).
+    method
+        Of (1, h, w) and where it is missing, (h, w).
+    """
+    result = image.cpu().numpy().copy()
+    missing = ~known.cpu().numpy()
+    for at in np.ndindex(*result.shape[:2]):
+        if not missing[at].all():
+            result[at] = method(result[at][None], missing[at])[0]
+    return torch.from_numpy(result).to(image)

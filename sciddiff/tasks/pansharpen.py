@@ -5,7 +5,7 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,12 +15,12 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from sciddiff.baselines import fusion, interpolation, registered_fusion
-from sciddiff.errors import OptionError
 from sciddiff.physics import sensor
 from sciddiff.recipe.tasks import Pansharpen as Settings
 from sciddiff.tasks import local
 from sciddiff.tasks.base import Condition, Input, Instrument, Observation, OneImage
 from sciddiff.tasks.guide_shift import measured_shift
+from sciddiff.tasks.instrument import checked, gain_range, network_numbers
 
 log = logging.getLogger("sciddiff")
 
@@ -44,6 +44,8 @@ PRIOR = 0.2
 """Weight of the wider window."""
 RIDGE = 1e-3
 """Share of the guide's own variance added to it, which keeps alike guide bands apart."""
+ROUNDING = 1e-6
+"""Guide pixels by which the places of grids are rounded."""
 MOST_SHIFT = 0.5
 """Guide pixels of misregistration above which a warning is given."""
 
@@ -64,28 +66,20 @@ class Pansharpen(OneImage):
         self.stride = math.lcm(self.ratio, local.CELL)
         self.maps = 2 * len(self.scene_bands)
         self.numbers = len(self.bands) + 5
+        least, largest = gain_range(self.nominal, settings.mtf_range)
+        half = self.ratio / 2
+        self.limits = {
+            "mtf": (least, largest, len(self.bands)),
+            "noise": (0.0, 1.0, 1),
+            "offset": (-half - ROUNDING, half + ROUNDING, 2),
+        }
         # a low pixel is read at most half of itself off its block's centre
-        self.blur_radius = sensor.blur_radius(self._range()[0], self.ratio) + self.ratio
+        self.blur_radius = sensor.blur_radius(least, self.ratio) + self.ratio
         interpolation_radius = (interpolation.MMSE_RADIUS + 1) * self.ratio
         rounds = (settings.projections + 1) * (self.blur_radius + self.ratio + interpolation_radius)
         gains_radius = (HIGH // 2 + WIDE // 2 + 2) * self.ratio + self.blur_radius
         self.radius = gains_radius + rounds + local.RADIUS
-        self._filters = lru_cache(maxsize=256)(self._solve)
-
-    def _range(self) -> tuple[float, float]:
-        low, high = self.settings.mtf_range
-        return min(low, float(self.nominal.min())), max(high, float(self.nominal.max()))
-
-    def _gains(self) -> Tensor:
-        low, high = self._range()
-        count = max(2, math.ceil(round((high - low) / GAIN_STEP, 6)) + 1)
-        return torch.linspace(low, high, count, dtype=torch.float64)
-
-    def _solve(self, offset: tuple[float, float]) -> Tensor:
-        """Interpolators of all gains for a place of the grids."""
-        return torch.stack(
-            [interpolation.mmse_filters(gain, self.ratio, offset=offset) for gain in self._gains().tolist()]
-        )
+        self._interpolator = interpolation.GainInterpolator(self.ratio, low=least, high=largest, step=GAIN_STEP)
 
     # ---- observations ----
 
@@ -108,7 +102,7 @@ class Pansharpen(OneImage):
         """
         image = inputs["image"]
         b, c = image.shape[:2]
-        given = self._checked(instrument or {})
+        given = checked(instrument, self.limits, task="pan-sharpening")
         gains = torch.tensor(given.get("mtf", self.nominal.tolist())).expand(b, c).to(image.device)
         level = torch.tensor(given.get("noise", (0.0,))).expand(b).to(image.device)
         offset = torch.tensor(given.get("offset", (0.0, 0.0)), device=image.device).expand(b, 2)
@@ -117,24 +111,11 @@ class Pansharpen(OneImage):
         images = {name: inputs[name] for name in ("image", "pan")}
         return Observation(images, {"gain": gains, "offset": offset}, numbers)
 
-    def _checked(self, instrument: Instrument) -> Instrument:
-        half = self.ratio / 2
-        limits = {"mtf": (*self._range(), len(self.bands)), "noise": (0.0, 1.0, 1), "offset": (-half, half, 2)}
-        for name, numbers in instrument.items():
-            if name not in limits:
-                raise OptionError(f"pan-sharpening knows no {name!r} of an instrument; it knows {', '.join(limits)}")
-            low, high, most = limits[name]
-            if len(numbers) not in (1, most) or not all(low - 1e-6 <= number <= high + 1e-6 for number in numbers):
-                raise OptionError(f"{name} is {list(numbers)}; needs 1 or {most} numbers from {low:.3g} to {high:.3g}")
-        return instrument
-
     def _numbers(
         self, gain: Tensor, noise: Tensor, offset: Tensor, *, gain_known: Tensor, noise_known: Tensor
     ) -> Tensor:
-        gains = (gain - 0.275) / 0.07 * gain_known[:, None]
-        level = (torch.log(noise.clamp_min(1e-6)) - math.log(1e-3)) / 2 * noise_known
-        known = [gain_known[:, None], level[:, None], noise_known[:, None]]
-        return torch.cat([gains, *known, 2 * offset / self.ratio], 1)
+        numbers = network_numbers(gain, noise, gain_known=gain_known, noise_known=noise_known)
+        return torch.cat([numbers, 2 * offset / self.ratio], 1)
 
     def simulate(self, clean: Tensor, generator: Generator | None, *, instrument_dropout: float = 0.0) -> Observation:
         """Degrade clean scenes by instruments drawn at random, or by the nominal one, free of noise: Wald's protocol.
@@ -208,14 +189,8 @@ class Pansharpen(OneImage):
     # ---- engine ----
 
     def _interpolate(self, low: Tensor, obs: Observation) -> Tensor:
-        gain, grid = obs.instrument["gain"].double().cpu(), self._gains()
-        at = (gain - grid[0]) / (grid[1] - grid[0])
-        lower = at.floor().clamp(0, len(grid) - 2)
-        part = (at - lower)[..., None, None, None, None]
-        index = lower.long()
         row, col = obs.instrument["offset"][0].tolist()
-        known = self._filters((round(row, 6), round(col, 6)))
-        return interpolation.polyphase(low, known[index] * (1 - part) + known[index + 1] * part)
+        return self._interpolator(low, obs.instrument["gain"], offset=(round(row, 6), round(col, 6)))
 
     def base(self, obs: Observation) -> Tensor:
         """Guide mixed by local gains, then brought to agreement with the image, (b, c, h ratio, w ratio).

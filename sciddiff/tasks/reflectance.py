@@ -5,11 +5,10 @@ import xarray as xr
 
 from sciddiff import io
 from sciddiff.errors import InputError
+from sciddiff.tasks.look import looks
 
 MOST = 2.0
 """Largest reflectance there is, glint and snow included; what is beyond are digital numbers."""
-LOOK = 256
-"""Side of the windows that are read to see."""
 
 
 def refuse_numbers(image: xr.DataArray, name: str) -> None:
@@ -41,15 +40,3 @@ def refuse_numbers(image: xr.DataArray, name: str) -> None:
             f"{where} holds values up to {largest:g}: digital numbers, where reflectance from 0 to 1 is needed; say "
             "what they mean, such as `--scale 0.0001` for Sentinel-2, or `gdal_edit.py -scale 0.0001 FILE` once for all"
         )
-
-
-def looks(image: xr.DataArray) -> list[tuple[slice, slice]]:
-    """Rows and columns of windows that cover an image, the middle ones first: its edges may be empty."""
-    height, width = image.shape[1:]
-    windows = [
-        (slice(row, min(row + LOOK, height)), slice(col, min(col + LOOK, width)))
-        for row in range(0, height, LOOK)
-        for col in range(0, width, LOOK)
-    ]
-    middle = len(windows) // 2
-    return windows[middle:] + windows[:middle]

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from sciddiff import io
 from sciddiff.baselines import compositing, inpainting
-from sciddiff.errors import InputError, OptionError
+from sciddiff.errors import InputError
 from sciddiff.physics.change import draw_change
 from sciddiff.physics.cloud import CLEAR, draw_clouds
 from sciddiff.physics.fractal import uniform
@@ -22,8 +21,10 @@ from sciddiff.physics.haze import wavelengths
 from sciddiff.recipe.tasks import RemoveClouds as Settings
 from sciddiff.tasks import dates as match_dates
 from sciddiff.tasks.base import Condition, Input, Instrument, Observation, OneImage, known_name
+from sciddiff.tasks.instrument import checked
 from sciddiff.tasks.local import box_mean
-from sciddiff.tasks.reflectance import looks, refuse_numbers
+from sciddiff.tasks.look import any_clear
+from sciddiff.tasks.reflectance import refuse_numbers
 
 OBSERVED, FILLED, GENERATED = 0, 1, 2
 """What the flag says of a pixel: as measured, taken from another date, made up from what is around."""
@@ -110,7 +111,7 @@ class RemoveClouds(OneImage):
                 "remove_clouds needs to know where the clouds are: give -i mask=PATH, a raster of one band on the "
                 "image's ground, not zero where a cloud or its shadow is to be replaced"
             )
-        if "mask" not in others or _any_clear(image, others["mask"][0]):  # without one, the detector looks for it
+        if "mask" not in others or any_clear(image, others["mask"][0]):  # without one, the detector looks for it
             return
         if not dates:
             raise InputError(
@@ -132,8 +133,7 @@ class RemoveClouds(OneImage):
         instrument
             None is known.
         """
-        if instrument:
-            raise OptionError(f"removing clouds knows no {', '.join(instrument)} of an instrument; leave it out")
+        checked(instrument, {}, task="removing clouds")
         image = inputs["image"]
         full = dict(inputs)
         for spec in self.inputs:
@@ -342,13 +342,3 @@ def grown_mask(mask: Tensor, *, generator: Generator) -> Tensor:
     return torch.cat(
         [F.max_pool2d(each[None], 2 * rim + 1, stride=1, padding=rim) for each, rim in zip(mask, rims, strict=True)]
     )
-
-
-def _any_clear(image: xr.DataArray, mask: xr.DataArray) -> bool:
-    """Whether a valid pixel is outside the mask; windows are read until one is found."""
-    for at in looks(image):
-        _, valid = io.read_window(image, *at)
-        values, known = io.read_window(mask, *at)
-        if (valid.any(0) & ~((values != 0) & known).any(0)).any():
-            return True
-    return False

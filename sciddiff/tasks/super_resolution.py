@@ -8,11 +8,11 @@ import torch
 from torch import Generator, Tensor
 
 from sciddiff.baselines import back_projection, interpolation
-from sciddiff.errors import OptionError
 from sciddiff.physics import sensor
 from sciddiff.recipe.tasks import SuperResolution as Settings
 from sciddiff.tasks import local
 from sciddiff.tasks.base import Condition, Input, Instrument, Observation, OneImage
+from sciddiff.tasks.instrument import checked, gain_range, network_numbers
 
 GAIN_STEP = 0.01
 """Spacing of the gains for which interpolators are solved; between them they are mixed linearly."""
@@ -30,19 +30,13 @@ class SuperResolution(OneImage):
         self.stride = math.lcm(self.ratio, local.CELL)
         self.maps = 2 * len(self.bands)
         self.numbers = len(self.bands) + 3
-        self.blur_radius = sensor.blur_radius(min([settings.mtf_range[0], *self.nominal.tolist()]), self.ratio)
+        least, largest = gain_range(self.nominal, settings.mtf_range)
+        self.limits = {"mtf": (least, largest, len(self.bands)), "noise": (0.0, 1.0, 1)}
+        self.blur_radius = sensor.blur_radius(least, self.ratio)
         interpolation_radius = (interpolation.MMSE_RADIUS + 1) * self.ratio
         rounds = settings.projections * (self.blur_radius + self.ratio + interpolation_radius)
         self.radius = interpolation_radius + local.RADIUS + rounds
-        self._gains, self._filters = self._solve()
-
-    def _solve(self) -> tuple[Tensor, Tensor]:
-        low = min(self.settings.mtf_range[0], float(self.nominal.min()))
-        high = max(self.settings.mtf_range[1], float(self.nominal.max()))
-        count = max(2, math.ceil(round((high - low) / GAIN_STEP, 6)) + 1)
-        gains = torch.linspace(low, high, count, dtype=torch.float64)
-        filters = [interpolation.mmse_filters(gain, self.ratio) for gain in gains.tolist()]
-        return gains, torch.stack(filters)
+        self._interpolator = interpolation.GainInterpolator(self.ratio, low=least, high=largest, step=GAIN_STEP)
 
     # ---- observations ----
 
@@ -64,27 +58,12 @@ class SuperResolution(OneImage):
         """
         image = inputs["image"]
         b, c = image.shape[:2]
-        given = self._checked(instrument or {})
+        given = checked(instrument, self.limits, task="super-resolution")
         gains = torch.tensor(given.get("mtf", self.nominal.tolist())).expand(b, c).to(image.device)
         level = torch.tensor(given.get("noise", (0.0,))).expand(b).to(image.device)
         known = torch.ones(b, device=image.device)
-        numbers = self._numbers(gains, level, gain_known=known, noise_known=known * ("noise" in given))
+        numbers = network_numbers(gains, level, gain_known=known, noise_known=known * ("noise" in given))
         return Observation({"image": image}, {"gain": gains}, numbers)
-
-    def _checked(self, instrument: Instrument) -> Instrument:
-        limits = {"mtf": (float(self._gains[0]), float(self._gains[-1]), len(self.bands)), "noise": (0.0, 1.0, 1)}
-        for name, numbers in instrument.items():
-            if name not in limits:
-                raise OptionError(f"super-resolution knows no {name!r} of an instrument; it knows {', '.join(limits)}")
-            low, high, most = limits[name]
-            if len(numbers) not in (1, most) or not all(low <= number <= high for number in numbers):
-                raise OptionError(f"{name} is {list(numbers)}; needs 1 or {most} numbers from {low:.3g} to {high:.3g}")
-        return instrument
-
-    def _numbers(self, gain: Tensor, noise: Tensor, *, gain_known: Tensor, noise_known: Tensor) -> Tensor:
-        gains = (gain - 0.275) / 0.07 * gain_known[:, None]
-        level = (torch.log(noise.clamp_min(1e-6)) - math.log(1e-3)) / 2 * noise_known
-        return torch.cat([gains, gain_known[:, None], level[:, None], noise_known[:, None]], 1)
 
     def simulate(self, clean: Tensor, generator: Generator | None, *, instrument_dropout: float = 0.0) -> Observation:
         """Degrade clean scenes by instruments drawn at random, or by the nominal one, free of noise.
@@ -126,7 +105,7 @@ class SuperResolution(OneImage):
         image = image + noise[:, None, None, None] * spread * white
         nominal = self.nominal.to(gain).expand(b, c)
         told = torch.where(known[:, None] > 0, gain, nominal)
-        numbers = self._numbers(told, noise, gain_known=known, noise_known=known * (uniform(b) < 0.5))
+        numbers = network_numbers(told, noise, gain_known=known, noise_known=known * (uniform(b) < 0.5))
         return Observation({"image": image}, {"gain": told}, numbers)
 
     def degrade(self, high: Tensor, obs: Observation) -> Tensor:
@@ -137,14 +116,7 @@ class SuperResolution(OneImage):
     # ---- engine ----
 
     def _interpolate(self, low: Tensor, obs: Observation) -> Tensor:
-        gain = obs.instrument["gain"].double()
-        grid = self._gains.to(gain.device)
-        at = (gain - grid[0]) / (grid[1] - grid[0])
-        lower = at.floor().clamp(0, len(grid) - 2)
-        part = (at - lower)[..., None, None, None, None].cpu()
-        index = lower.long().cpu()
-        filters = self._filters[index] * (1 - part) + self._filters[index + 1] * part
-        return interpolation.polyphase(low, filters)
+        return self._interpolator(low, obs.instrument["gain"])
 
     def base(self, obs: Observation) -> Tensor:
         """Linear minimum-mean-square-error interpolation for the instrument's MTF, (b, c, h ratio, w ratio)."""
