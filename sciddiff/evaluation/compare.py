@@ -16,7 +16,8 @@ from sciddiff.errors import InputError
 from sciddiff.evaluation import metrics
 from sciddiff.model import Model
 from sciddiff.model.fit import Fitted, fit, fit_all
-from sciddiff.model.tiles import global_mean, observe_whole
+from sciddiff.model.layout import global_mean
+from sciddiff.model.tiles import observe_whole
 from sciddiff.model.windows import fill_invalid
 from sciddiff.tasks import Observation
 

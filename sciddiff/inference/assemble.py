@@ -6,8 +6,9 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rasterio.windows import Window
 
@@ -16,8 +17,11 @@ from sciddiff.inference.plan import Product
 from sciddiff.inference.store import PUBLISHED, Core, Store, remove
 from sciddiff.io import cog
 from sciddiff.io.profile import RasterProfile
+from sciddiff.io.stack_profile import StackProfile
+from sciddiff.io.stored import Encoder
 from sciddiff.io.target import sync
 from sciddiff.io.virtual import virtual_raster
+from sciddiff.model.windows import Window as Place
 from sciddiff.model.windows import span
 
 log = logging.getLogger("sciddiff")
@@ -99,11 +103,17 @@ def _blame_store(store: Store, cores: Mapping[int, Core], error: OutputError) ->
 def _join(store: Store, product: Product, cores: Mapping[int, Core], check: Callable[[], None]) -> Path:
     """Write a product inside the run's folder and read it back; its path."""
     check()
+    clipped = sum(core.clipped[product.name] for core in cores.values())
+    if isinstance(product.profile, StackProfile):
+        path = (_stack_zarr if product.kind.endswith("zarr") else _stack_tiff)(store, product, cores, check)
+        if clipped:
+            log.warning("%s: %d values were clipped to the range of %s", product.path, clipped, product.profile.dtype)
+        return path
     holes = store.has_mask(product) and any(core.holes[product.name] for core in cores.values())
-    profile = replace(store.encoder(product).profile, mask=product.profile.mask or holes)
+    encoder = cast(Encoder, store.encoder(product))
+    profile = replace(encoder.profile, mask=product.profile.mask or holes)
     joined = {"tif": _geotiff, "ome.tif": _ome_tiff, "zarr": _zarr, "ome.zarr": _zarr}[product.kind]
     path = joined(store, product, profile, cores, check)
-    clipped = sum(core.clipped[product.name] for core in cores.values())
     partly = any(core.partly[product.name] for core in cores.values())
     added = holes and not product.profile.mask
     cog.report(profile, name=product.path.name, clipped=clipped, partly=partly, masked=added)
@@ -155,7 +165,7 @@ def _ome_tiff(
             options=plan.creation_options,
             check=check,
         )
-        _compare(product, profile, cores, store, lambda rows, cols: read_stored_ome(final, rows, cols), check)
+        _compare(product, cores, store, lambda window: read_stored_ome(final, *span(window)), check, mask=profile.mask)
     return final
 
 
@@ -164,12 +174,8 @@ def _zarr(
 ) -> Path:
     from sciddiff.io.zarr import finish_ome_zarr, finish_zarr
 
-    def read(rows: slice, cols: slice) -> tuple[Any, Any]:
-        mask = store.array(product, "mask")[rows, cols] if profile.mask else None
-        return store.array(product, "pixels")[:, rows, cols], mask
-
     with cog.guarded(product.path):
-        _compare(product, profile, cores, store, read, check)
+        _compare(product, cores, store, partial(_stored, store, product, profile.mask), check, mask=profile.mask)
         finish = finish_ome_zarr if product.kind == "ome.zarr" else finish_zarr
         finish(
             store.group(product),
@@ -181,20 +187,64 @@ def _zarr(
     return store.group(product)
 
 
+def _stored(store: Store, product: Product, masked: bool, window: Place) -> tuple[Any, Any]:
+    mask = store.array(product, "mask")[span(window)] if masked else None
+    return store.array(product, "pixels")[store.place(product, window)], mask
+
+
+def _stack_tiff(store: Store, product: Product, cores: Mapping[int, Core], check: Callable[[], None]) -> Path:
+    from sciddiff.io.stack_read import read_stack_window
+    from sciddiff.io.stack_write import write_stack_ome_tiff
+
+    plan, final = store.plan, store.folder / f"{product.name}.ome.tif"
+
+    def read(window: Place) -> tuple[Any, Any]:
+        return read_stack_window(final, *store.place(product, window)), None
+
+    with cog.guarded(product.path):
+        write_stack_ome_tiff(
+            store.array(product, "pixels"),
+            final,
+            profile=cast(StackProfile, product.profile),
+            provenance=plan.provenance,
+            options=plan.creation_options,
+            check=check,
+        )
+        _compare(product, cores, store, read, check)
+    return final
+
+
+def _stack_zarr(store: Store, product: Product, cores: Mapping[int, Core], check: Callable[[], None]) -> Path:
+    from sciddiff.io.stack_write import finish_stack_ome_zarr
+
+    with cog.guarded(product.path):
+        _compare(product, cores, store, partial(_stored, store, product, False), check)
+        finish_stack_ome_zarr(
+            store.group(product),
+            profile=cast(StackProfile, product.profile),
+            provenance=store.plan.provenance,
+            options=store.plan.creation_options,
+            check=check,
+        )
+    return store.group(product)
+
+
 def _compare(
     product: Product,
-    profile: RasterProfile,
     cores: Mapping[int, Core],
     store: Store,
-    read: Callable[[slice, slice], tuple[Any, Any]],
+    read: Callable[[Place], tuple[Any, Any]],
     check: Callable[[], None],
+    *,
+    mask: bool = False,
 ) -> None:
     """Raise unless every core reads back as it was written."""
     for number, core in sorted(cores.items()):
         check()
-        rows, cols = span(store.plan.layout.window(number))
-        if cog.checksum(*read(rows, cols)) != core.checksums[product.name][profile.mask]:
-            where = f"row {rows.start}, column {cols.start}"
+        window = store.plan.layout.window(number)
+        if cog.checksum(*read(window)) != core.checksums[product.name][mask]:
+            where = f"row {window.row}, column {window.col}"
+            where += f", plane {window.frame}" if product.is_stack else ""
             raise OutputError(f"{product.path}: pixels at {where} read back differently: nothing is kept")
 
 

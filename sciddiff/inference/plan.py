@@ -20,11 +20,14 @@ from sciddiff.inference.outputs import refuse_outputs
 from sciddiff.io.metadata import file_bands
 from sciddiff.io.profile import RasterProfile, plain_profile
 from sciddiff.io.scene import files_of, rasters
+from sciddiff.io.stack_profile import StackProfile
 from sciddiff.io.target import fitting
 from sciddiff.model import Model
-from sciddiff.model.fit import Fitted, fit_all, target_profile
-from sciddiff.model.tiles import TOLERANCE, Layout, Request, lay_out
+from sciddiff.model.fit import Fitted, fit_all, result_profile
+from sciddiff.model.layout import TOLERANCE, Layout, lay_out
+from sciddiff.model.tiles import Request, surveyed
 from sciddiff.recipe import to_yaml
+from sciddiff.tasks import Task
 
 MAX_PIXELS = 10**11
 """Of an output, unless asked for more: a small sparse file can declare terabytes."""
@@ -45,7 +48,18 @@ class Product:
     name: str
     path: Path
     results: tuple[str, ...]
-    profile: RasterProfile
+    profile: RasterProfile | StackProfile
+
+    @property
+    def is_stack(self) -> bool:
+        """Whether it has times and planes, were it only one of each, and the metadata of microscopy."""
+        return isinstance(self.profile, StackProfile)
+
+    @property
+    def channels(self) -> int:
+        """Bands of its file, alpha included."""
+        profile = self.profile
+        return len(profile.channels) if isinstance(profile, StackProfile) else len(file_bands(profile))
 
     @property
     def kind(self) -> str:
@@ -109,10 +123,10 @@ class Plan:
             "input": self.source,
             **{f"input_{name}": list(paths) for name, paths in self.inputs.items()},
             "output": str(first.path),
-            "output_shape": [len(first.profile.bands), *layout.shape],
+            "output_shape": [len(first.profile.names), *(layout.frames or ()), *layout.shape],
             "bands": list(first.profile.names),
             "dtype": first.profile.dtype,
-            "nodata": first.profile.nodata,
+            "nodata": None if isinstance(first.profile, StackProfile) else first.profile.nodata,
             "crs": None if (crs := self.grid.crs) is None else f"EPSG:{crs.epsg}" if crs.epsg else crs.to_wkt(),
             "transform": list(self.grid.affine)[:6],
             **{f"request_{name}": value for name, value in asdict(self.request).items()},
@@ -167,14 +181,16 @@ def make_plan(
     )
     others = {name: tuple(_absolute(path) for path in paths) for name, paths in (inputs or {}).items()}
     fitted = open_inputs(model, source, others)
-    _refuse_size(fitted, source=source, max_pixels=max_pixels or MAX_PIXELS)
+    _refuse_size(fitted, model.task, source=source, max_pixels=max_pixels or MAX_PIXELS)
     products = _products(named, fitted, model)
     options = {name.upper(): str(value) for name, value in (creation_options or {}).items()}
     refuse_outputs([(item.path, item.profile) for item in products], options)
-    needs = _disk(products, fitted)
+    pixels = pixels_of(fitted, model.task)
+    needs = _disk(products, pixels)
     _refuse_disk(products[0].path, needs)
     try:
         layout = lay_out(model, fitted, tile=tile, tolerance=tolerance)
+        request = surveyed(model, fitted, request)
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
     plan = Plan(
@@ -241,21 +257,34 @@ def _outputs(output: Path, uncertainty: Path | None, *, request: Request) -> lis
 
 def _products(named: Sequence[tuple[str, Path, tuple[str, ...]]], fitted: Fitted, model: Model) -> tuple[Product, ...]:
     bands = list(fitted.result_bands)
+    kept = result_profile(fitted, model.task)
     products = []
     for name, path, results in named:
         if len(results) > 1:
-            profile = plain_profile([f"{band}_{result}" for result in results for band in bands])
+            names = [f"{band}_{result}" for result in results for band in bands]
         elif name in model.task.extras:
-            profile = plain_profile(model.task.extras[name])
+            names = list(model.task.extras[name])
         else:
-            profile = target_profile(fitted, model.task.inputs[0].ratio) or plain_profile(bands)
-        products.append(Product(name, path, results, fitting(profile, fitted.grid)))
+            names = bands
+        if isinstance(kept, StackProfile):
+            own = name == "output"
+            profile = kept if own else kept.select(names).with_dtype("float32")
+            products.append(Product(name, path, results, profile))
+        else:
+            raster = kept if name == "output" and kept is not None else plain_profile(names)
+            products.append(Product(name, path, results, fitting(raster, fitted.grid)))
     return tuple(products)
 
 
-def _refuse_size(fitted: Fitted, *, source: str, max_pixels: int) -> None:
-    height, width = fitted.image.shape[1:]
-    pixels = math.prod(fitted.grid.shape)
+def pixels_of(fitted: Fitted, task: Task) -> int:
+    """Pixels of a band of the result, all planes and times together."""
+    sizes = fitted.image.sizes
+    return math.prod(fitted.grid.shape) * sizes.get("t", 1) * sizes.get("z", 1) * (task.depth_ratio or 1)
+
+
+def _refuse_size(fitted: Fitted, task: Task, *, source: str, max_pixels: int) -> None:
+    height, width = (fitted.image.sizes[axis] for axis in "yx")
+    pixels = pixels_of(fitted, task)
     if pixels > max_pixels:
         raise InputError(
             f"{source}: {height} x {width} pixels make {pixels:.3g} pixels, more than --max-pixels {max_pixels:.3g}; "
@@ -263,10 +292,9 @@ def _refuse_size(fitted: Fitted, *, source: str, max_pixels: int) -> None:
         )
 
 
-def _disk(products: Sequence[Product], fitted: Fitted) -> dict[str, int]:
+def _disk(products: Sequence[Product], pixels: int) -> dict[str, int]:
     """Uncompressed sizes: what scratch and outputs take at most."""
-    pixels = math.prod(fitted.grid.shape)
-    raw = sum(pixels * len(file_bands(item.profile)) * np.dtype(item.profile.dtype).itemsize for item in products)
+    raw = sum(pixels * item.channels * np.dtype(item.profile.dtype).itemsize for item in products)
     return {"scratch": raw, "output": round(raw * OVERVIEWS)}
 
 
@@ -285,7 +313,7 @@ def _memory(model: Model, layout: Layout, products: Sequence[Product], *, batch:
     widths = model.recipe.network.widths
     finest = 6 * max(width / (model.recipe.network.stem * 2**level) ** 2 for level, width in enumerate(widths))
     engine = pixels * FLOAT_BYTES * (10 * len(model.task.bands) + finest)
-    row = max(len(file_bands(item.profile)) * np.dtype(item.profile.dtype).itemsize for item in products)
+    row = max(item.channels * np.dtype(item.profile.dtype).itemsize for item in products)
     join = layout.shape[1] * max(layout.tile, 512) * row
     on_gpu = model.device.type != "cpu"
     return {"ram": int(LIBRARIES + max(0 if on_gpu else engine, join)), "vram": int(engine) if on_gpu else 0}

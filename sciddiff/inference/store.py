@@ -25,11 +25,12 @@ from sciddiff.errors import OptionError, OutputError
 from sciddiff.inference import planfile
 from sciddiff.inference.plan import Plan, Product, run_folder
 from sciddiff.io import cog
-from sciddiff.io.metadata import file_bands
+from sciddiff.io.stack_profile import StackProfile
 from sciddiff.io.stored import Encoder
+from sciddiff.io.stored_stack import StackEncoder
 from sciddiff.io.target import sync
 from sciddiff.model.tiles import Tile
-from sciddiff.model.windows import span
+from sciddiff.model.windows import Window, span
 
 PLAN, LOCK, LEDGER, PUBLISHED = "plan.json", "lock", "ledger", "published.json"
 MAKING, DETECTING, DETECTED = "making", "detecting", "detected"
@@ -66,14 +67,23 @@ class Store:
     folder: Path
     plan: Plan
     _arrays: dict[tuple[str, str], Any] = field(default_factory=dict)
-    _encoders: dict[str, Encoder] = field(default_factory=dict)
+    _encoders: dict[str, Encoder | StackEncoder] = field(default_factory=dict)
     _ledger: Any = None
 
-    def encoder(self, product: Product) -> Encoder:
+    def encoder(self, product: Product) -> Encoder | StackEncoder:
         """Of the stored numbers of a product."""
         if product.name not in self._encoders:
-            self._encoders[product.name] = Encoder.of(product.profile, self.plan.grid)
+            profile = product.profile
+            raster = not isinstance(profile, StackProfile)
+            self._encoders[product.name] = Encoder.of(profile, self.plan.grid) if raster else StackEncoder(profile)
         return self._encoders[product.name]
+
+    def place(self, product: Product, window: Window) -> tuple[int | slice, ...]:
+        """Where a core lies in the array of a product: (band, y, x), or (t, c, z, y, x) of a stack."""
+        if not product.is_stack:
+            return slice(None), *span(window)
+        t, z, *across = (0, 0, *span(window)) if self.plan.layout.frames is None else self.plan.layout.place(window)
+        return t, slice(None), z, *across
 
     def group(self, product: Product) -> Path:
         """Folder of a product's Zarr group."""
@@ -107,7 +117,7 @@ class Store:
                 values = np.concatenate([tile.results[name] for name in item.results])
                 valid = np.concatenate([_validity(tile, name) for name in item.results])
                 pixels, mask, clipped, partly = self.encoder(item).encode(values, valid, row=window.row, col=window.col)
-                self.array(item, "pixels")[:, rows, cols] = pixels
+                self.array(item, "pixels")[self.place(item, window)] = pixels
                 if mask is not None:
                     self.array(item, "mask")[rows, cols] = mask
                 line["checksums"][item.name] = [cog.checksum(pixels, None), cog.checksum(pixels, mask)]
@@ -139,10 +149,11 @@ class Store:
 
     def intact(self, core: Core) -> bool:
         """Whether a core reads back as it was written."""
-        rows, cols = span(self.plan.layout.window(core.number))
+        window = self.plan.layout.window(core.number)
+        rows, cols = span(window)
         for item in self.plan.products:
             try:
-                pixels = self.array(item, "pixels")[:, rows, cols]
+                pixels = self.array(item, "pixels")[self.place(item, window)]
                 mask = self.array(item, "mask")[rows, cols] if self.has_mask(item) else None
             except Exception:  # noqa: BLE001 - whatever a codec makes of damaged bytes
                 return False
@@ -251,18 +262,28 @@ def _write_plan(plan: Plan, folder: Path) -> None:
 
 
 def _create_arrays(store: Store, product: Product) -> None:
-    bands, side = len(file_bands(product.profile)), store.plan.layout.tile
+    layout, bands = store.plan.layout, product.channels
+    side = layout.tile
     inner = next(side // n for n in range(1, side + 1) if side % n == 0 and side // n <= INNER)
     group = zarr.create_group(store.group(product), zarr_format=3)
     dtype = np.dtype(product.profile.dtype)
     common: dict[str, Any] = {"fill_value": 0, "config": {"write_empty_chunks": True}}
+    if product.is_stack:
+        times, planes = layout.frames or (1, 1)
+        shape: tuple[int, ...] = times, bands, planes, *layout.shape
+        shards: tuple[int, ...] = 1, bands, layout.deep or 1, side, side
+        chunks: tuple[int, ...] = 1, 1, 1, inner, inner
+        axes: tuple[str, ...] = "t", "c", "z", "y", "x"
+    else:
+        shape, shards, chunks = (bands, *layout.shape), (bands, side, side), (1, inner, inner)
+        axes = "c" if product.kind == "ome.zarr" else "band", "y", "x"
     group.create_array(
         _pixels(product, store.group(product)),
-        shape=(bands, *store.plan.layout.shape),
-        shards=(bands, side, side),
-        chunks=(1, inner, inner),
+        shape=shape,
+        shards=shards,
+        chunks=chunks,
         dtype=dtype,
-        dimension_names=("c" if product.kind == "ome.zarr" else "band", "y", "x"),
+        dimension_names=axes,
         compressors=BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle"),
         **common,
     )
@@ -281,9 +302,9 @@ def _create_arrays(store: Store, product: Product) -> None:
 
 def _pixels(product: Product, group: Path) -> str:
     """Name of the array of a product's pixels: as its format has it, or as it is being made so."""
-    if product.kind == "zarr":
+    if product.kind == "zarr" and not product.is_stack:
         return product.variable
-    return "0" if product.kind == "ome.zarr" and (group / "0").exists() else "pixels"
+    return "0" if product.kind.endswith("zarr") and (group / "0").exists() else "pixels"
 
 
 @contextmanager

@@ -119,6 +119,14 @@ class Task(Protocol):
     """How far, in target pixels, holes can make the task look: no halo measured on one scene is narrower than that."""
     extras: Mapping[str, tuple[str, ...]]
     """Further results by name, and their bands."""
+    channelwise: bool
+    """Whether a model of one band takes each channel of an image for itself, whatever its name."""
+    neighbours: tuple[str, int] | None
+    """The axis of a stack, `z` or `t`, along which a plane sees others as its input `neighbour`, and how many on each
+    side; None: each plane is restored for itself."""
+    depth_ratio: int | None
+    """Planes of the result for one of the stack, for a task that sees sections along depth, planes as rows; None: it
+    sees planes."""
     detector: str | None
     """What finds the inputs `mask` and `date_mask` where they are not given, see `model.detect`; None: nothing."""
 
@@ -139,6 +147,21 @@ class Task(Protocol):
         ------
         InputError
             They do.
+        """
+        ...
+
+    def survey(self, image: xr.DataArray) -> Instrument:
+        """Numbers of the instrument that the whole image or stack tells, found before the first window.
+
+        Parameters
+        ----------
+        image
+            (band, [t, z,] y, x), lazy.
+
+        Returns
+        -------
+        dict
+            One number a band by name; what the user tells goes before it.
         """
         ...
 
@@ -196,6 +219,9 @@ class OneImage:
     margin = 0
     reach = 0
     extras: Mapping[str, tuple[str, ...]] = {}
+    channelwise = False
+    neighbours: tuple[str, int] | None = None
+    depth_ratio: int | None = None
     detector: str | None = None
     inputs: tuple[Input, ...]
     bands: tuple[str, ...]
@@ -206,6 +232,10 @@ class OneImage:
 
     def check(self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]]) -> None:
         """Any values will do."""
+
+    def survey(self, image: xr.DataArray) -> Instrument:
+        """Nothing."""
+        return {}
 
     def truth(self, clean: Tensor, obs: Observation) -> Tensor:
         """The scene itself, in the bands of the result."""

@@ -14,7 +14,7 @@ from sciddiff import io
 from sciddiff.errors import InputError, OptionError
 from sciddiff.evaluation.masked import seam_index
 from sciddiff.model import Model, build, restore
-from sciddiff.model.tiles import lay_out
+from sciddiff.model.layout import lay_out
 from sciddiff.physics.fractal import fractal_noise
 from sciddiff.recipe import parse_recipe
 from sciddiff.tasks import Observation, build_task, known_name
