@@ -72,7 +72,7 @@ def test_gaussian_noise_scales_by_its_deviation() -> None:
     torch.testing.assert_close(anscombe.unstabilise(y, a=0.0, b=4.0), 2 * y)
 
 
-@pytest.mark.parametrize("a", [2e-4, 1e-2, 1.0])
+@pytest.mark.parametrize("a", [2e-4, 1e-2, 0.1])
 def test_nearly_gaussian_noise_survives_single_precision(a: float) -> None:
     noise = torch.randn(1, 1, 200, 200, generator=torch.Generator().manual_seed(0))
     f = anscombe.stabilise(50 + 3 * noise, a=a, b=9.0 - 50 * a)
