@@ -119,6 +119,8 @@ class Task(Protocol):
     """How far, in target pixels, holes can make the task look: no halo measured on one scene is narrower than that."""
     extras: Mapping[str, tuple[str, ...]]
     """Further results by name, and their bands."""
+    takes_noisy: bool
+    """Whether `simulate` may be given, after the scene bands, what was really measured of the scene."""
     detector: str | None
     """What finds the inputs `mask` and `date_mask` where they are not given, see `model.detect`; None: nothing."""
 
@@ -142,6 +144,10 @@ class Task(Protocol):
         """
         ...
 
+    def survey(self, image: xr.DataArray) -> Instrument:
+        """Measure of the whole main image what is to be known of its instrument, once, before its first window."""
+        ...
+
     def observe(self, inputs: Mapping[str, Tensor], instrument: Instrument | None = None) -> Observation:
         """Join measured images with the numbers of a measured instrument; those not given are the nominal ones.
 
@@ -161,6 +167,11 @@ class Task(Protocol):
 
     def truth(self, clean: Tensor, obs: Observation) -> Tensor:
         """What is sought of a clean scene of which `simulate` made `obs`, (b, bands, h, w)."""
+        ...
+
+    def trust(self, obs: Observation) -> Tensor:
+        """How much the truth of each window counts, (b,): one where it is exact; below, where it has noise of its own,
+        so that only its mean can be learned."""
         ...
 
     def base(self, obs: Observation) -> Tensor:
@@ -196,6 +207,7 @@ class OneImage:
     margin = 0
     reach = 0
     extras: Mapping[str, tuple[str, ...]] = {}
+    takes_noisy = False
     detector: str | None = None
     inputs: tuple[Input, ...]
     bands: tuple[str, ...]
@@ -207,9 +219,18 @@ class OneImage:
     def check(self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]]) -> None:
         """Any values will do."""
 
+    def survey(self, image: xr.DataArray) -> Instrument:
+        """Nothing."""
+        return {}
+
     def truth(self, clean: Tensor, obs: Observation) -> Tensor:
         """The scene itself, in the bands of the result."""
         return clean[:, : len(self.bands)]
+
+    def trust(self, obs: Observation) -> Tensor:
+        """Every truth is exact."""
+        image = obs.inputs[self.inputs[0].name]
+        return image.new_ones(len(image))
 
     def degrade(self, high: Tensor, obs: Observation) -> Tensor | None:
         """The scene itself."""
