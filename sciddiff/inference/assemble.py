@@ -193,7 +193,7 @@ def _stored(store: Store, product: Product, masked: bool, window: Place) -> tupl
 
 
 def _stack_tiff(store: Store, product: Product, cores: Mapping[int, Core], check: Callable[[], None]) -> Path:
-    from sciddiff.io.stack_read import read_stack_window
+    from sciddiff.io.stack_files import read_stack_window
     from sciddiff.io.stack_write import write_stack_ome_tiff
 
     plan, final = store.plan, store.folder / f"{product.name}.ome.tif"

@@ -35,7 +35,7 @@ def refuse_outputs(outputs: Sequence[tuple[Path, RasterProfile | StackProfile]],
     for (path, profile), kind in zip(outputs, kinds, strict=True):
         _refuse_place(path, kind, beside=outputs[0][0])
         if isinstance(profile, StackProfile):
-            refuse_stack(path, kind, profile, options)
+            _refuse_stack(path, kind, profile, options)
         elif kind == "ome.tif":
             from sciddiff.io.ome import layout_of
 
@@ -55,3 +55,13 @@ def _refuse_place(path: Path, kind: str, *, beside: Path) -> None:
         raise OutputError(
             f"{path}: is on another disk than {beside}; whole outputs are renamed to their paths: put them on one disk"
         )
+
+
+def _refuse_stack(path: Path, kind: str, profile: StackProfile, options: Mapping[str, str]) -> None:
+    from sciddiff.io.ome import layout_of
+    from sciddiff.io.stack_write import ngff_version
+
+    if kind.endswith("zarr"):
+        ngff_version(options)
+    else:
+        layout_of(path, profile, options)

@@ -9,7 +9,16 @@ from pydantic import BeforeValidator, Discriminator, Field, PrivateAttr, Tag
 from sciddiff.errors import RecipeError
 from sciddiff.recipe.files import find_rasters
 from sciddiff.recipe.section import BandKey, Count, Faults, Name, Positive, Section, Share, Window, bare_path, repeated
-from sciddiff.recipe.tasks import CloudMask, Dehaze, Destripe, FillGaps, Pansharpen, RemoveClouds, SuperResolution
+from sciddiff.recipe.tasks import (
+    CloudMask,
+    Dehaze,
+    Denoise,
+    Destripe,
+    FillGaps,
+    Pansharpen,
+    RemoveClouds,
+    SuperResolution,
+)
 
 
 def _kind_of_offset(value: Any) -> str:
@@ -19,7 +28,8 @@ def _kind_of_offset(value: Any) -> str:
 Offset = Annotated[float, Tag("one number")]
 Offsets = Annotated[list[float], Field(min_length=1), Tag("per band")]
 Task = Annotated[
-    SuperResolution | Pansharpen | RemoveClouds | CloudMask | Dehaze | FillGaps | Destripe, Field(discriminator="kind")
+    SuperResolution | Pansharpen | RemoveClouds | CloudMask | Dehaze | FillGaps | Destripe | Denoise,
+    Field(discriminator="kind"),
 ]
 
 
@@ -59,6 +69,10 @@ class Source(Section):
     the light of the air that a clear scene at the top of the atmosphere holds."""
     guide: Guide | None = None
     """For tasks with further bands in their scenes."""
+    noisy: Name | None = None
+    """For denoising: a raster of the same pixels as `path`, measured with little light; `path` is then its reference."""
+    noisy_only: bool = False
+    """For denoising: the source itself is noisy and has no reference; it is learned from halves of its photons."""
 
     _folder: Path = PrivateAttr(default_factory=Path)
     _where: str = PrivateAttr(default="")
@@ -68,6 +82,8 @@ class Source(Section):
             yield "window", f"got {list(self.window)}, expected [row0, col0, row1, col1], row0 < row1, col0 < col1"
         yield from repeated("coarsen", self.coarsen)
         yield from repeated("bands", self.bands or [])
+        if self.noisy is not None and self.noisy_only:
+            yield "noisy_only", "got it beside noisy, expected one of them: a source that has a reference is a pair"
 
     def __eq__(self, other: object) -> bool:
         # Where it was written is no part of what it says.
@@ -121,11 +137,30 @@ class Source(Section):
         RecipeError
             When there is none, or several.
         """
-        if self.guide is None or self.guide.path is None:
+        return None if self.guide is None else self._one_file("guide.path", self.guide.path)
+
+    def noisy_file(self) -> Path | None:
+        """
+        Find the raster measured with little light.
+
+        Returns
+        -------
+        pathlib.Path or None
+            None where there is no pair.
+
+        Raises
+        ------
+        RecipeError
+            When there is none, or several.
+        """
+        return self._one_file("noisy", self.noisy)
+
+    def _one_file(self, key: str, text: str | None) -> Path | None:
+        if text is None:
             return None
-        found = find_rasters(self.guide.path, self._folder)
+        found = find_rasters(text, self._folder)
         if len(found) > 1:
-            raise RecipeError(f"{self._where}: guide.path names {len(found)} rasters, expected one")
+            raise RecipeError(f"{self._where}: {key} names {len(found)} rasters, expected one")
         return found[0]
 
 

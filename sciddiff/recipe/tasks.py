@@ -202,3 +202,21 @@ class Destripe(Settings):
     """Nominal standard deviation of the relative gains; training draws up to twice that."""
     offset: Annotated[float, Field(gt=0, le=0.2)] = 0.01
     """Nominal standard deviation of the offsets, as a share of a band's range; training draws up to twice that."""
+
+
+class Denoise(Settings):
+    """Noise of photons and electronics in one band, such as a channel of a fluorescence microscope."""
+
+    kind: Literal["denoise"]
+    """Which task this is."""
+    dose: Annotated[tuple[Positive, Positive], BeforeValidator(pair)] = (4.0, 5000.0)
+    """Range of the electrons that bright structures have above the background, drawn in training (log-uniform)."""
+    background: Annotated[tuple[Positive, Positive], BeforeValidator(pair)] = (0.3, 300.0)
+    """Range of the electrons of the background, likewise."""
+    read_noise: Annotated[tuple[Positive, Positive], BeforeValidator(pair)] = (0.1, 6.0)
+    """Range of the standard deviation of the read noise in electrons, likewise."""
+
+    def _faults(self) -> Faults:
+        yield from super()._faults()
+        for key in ("dose", "background", "read_noise"):
+            yield from ordered(key, getattr(self, key))

@@ -6,6 +6,7 @@ from sciddiff.recipe.schema import Recipe
 from sciddiff.tasks.base import Condition, Input, Instrument, Observation, OneImage, Task, known_name
 from sciddiff.tasks.cloud_mask import CloudMask
 from sciddiff.tasks.dehaze import Dehaze
+from sciddiff.tasks.denoise import Denoise
 from sciddiff.tasks.destripe import Destripe
 from sciddiff.tasks.fill_gaps import FillGaps
 from sciddiff.tasks.pansharpen import Pansharpen
@@ -17,6 +18,7 @@ __all__ = ["Condition", "Input", "Instrument", "Observation", "OneImage", "Task"
 KINDS: dict[str, Any] = {
     "cloud_mask": CloudMask,
     "dehaze": Dehaze,
+    "denoise": Denoise,
     "destripe": Destripe,
     "fill_gaps": FillGaps,
     "pansharpen": Pansharpen,

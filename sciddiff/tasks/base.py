@@ -127,6 +127,8 @@ class Task(Protocol):
     depth_ratio: int | None
     """Planes of the result for one of the stack, for a task that sees sections along depth, planes as rows; None: it
     sees planes."""
+    takes_noisy: bool
+    """Whether `simulate` may be given, after the scene bands, what was really measured of the scene."""
     detector: str | None
     """What finds the inputs `mask` and `date_mask` where they are not given, see `model.detect`; None: nothing."""
 
@@ -186,6 +188,11 @@ class Task(Protocol):
         """What is sought of a clean scene of which `simulate` made `obs`, (b, bands, h, w)."""
         ...
 
+    def trust(self, obs: Observation) -> Tensor:
+        """How much the truth of each window counts, (b,): one where it is exact; below, where it has noise of its own,
+        so that only its mean can be learned."""
+        ...
+
     def base(self, obs: Observation) -> Tensor:
         """Whatever is linear: the cheap estimate that the network corrects."""
         ...
@@ -222,6 +229,7 @@ class OneImage:
     channelwise = False
     neighbours: tuple[str, int] | None = None
     depth_ratio: int | None = None
+    takes_noisy = False
     detector: str | None = None
     inputs: tuple[Input, ...]
     bands: tuple[str, ...]
@@ -240,6 +248,11 @@ class OneImage:
     def truth(self, clean: Tensor, obs: Observation) -> Tensor:
         """The scene itself, in the bands of the result."""
         return clean[:, : len(self.bands)]
+
+    def trust(self, obs: Observation) -> Tensor:
+        """Every truth is exact."""
+        image = obs.inputs[self.inputs[0].name]
+        return image.new_ones(len(image))
 
     def degrade(self, high: Tensor, obs: Observation) -> Tensor | None:
         """The scene itself."""

@@ -114,12 +114,12 @@ def start(recipe: Recipe, device: str) -> State:
 
 
 def covariance_root(model: Model, batches: Prefetched) -> Tensor:
-    """Symmetric square root of the covariance of (x - base) / s over the bands, from windows that have them all."""
+    """Symmetric square root of the covariance of (x - base) / s over the bands, from exact windows that have them all."""
     bands = len(model.task.bands)
     covariance, windows = torch.zeros(bands, bands, dtype=torch.float64), 0
     for step in range(CALIBRATION_BATCHES):
-        residual, _, weight = _residual(model, batches, step=step)
-        whole = residual.abs().amax((2, 3)).gt(0).all(1)
+        residual, _, weight, trust = _residual(model, batches, step=step)
+        whole = residual.abs().amax((2, 3)).gt(0).all(1) & (trust == 1)
         weighted = residual[whole] * weight[whole] * bands
         covariance += torch.einsum("bihw,bjhw->ij", weighted, residual[whole]).double().cpu()
         windows += int(whole.sum())
@@ -130,8 +130,8 @@ def covariance_root(model: Model, batches: Prefetched) -> Tensor:
     return ((vectors * values.sqrt()) @ vectors.T).to(model.residual_root)
 
 
-def _residual(model: Model, batches: Prefetched, *, step: int) -> tuple[Tensor, Any, Tensor]:
-    """Residual (x - base) / s, what the network is told, and the weight of each pixel, in a step's batch.
+def _residual(model: Model, batches: Prefetched, *, step: int) -> tuple[Tensor, Any, Tensor, Tensor]:
+    """Residual (x - base) / s, what the network is told, the weight of each pixel and the trust in each window's truth.
 
     The weight is the local scale over its mean, the same for all bands: errors count in proportion to the contrast
     around them, half-way from the unit weight of the normalised residual to that of plain squared errors. The weights
@@ -147,13 +147,13 @@ def _residual(model: Model, batches: Prefetched, *, step: int) -> tuple[Tensor, 
         residual = (model.task.truth(clean, obs) - base) / condition.scale
         weight = (condition.scale / condition.scale.mean((2, 3), keepdim=True)).mean(1, keepdim=True)
         weight = weight / weight.sum((2, 3), keepdim=True) / base.shape[1]
-    return residual, (condition.maps, obs.numbers, source), weight
+    return residual, (condition.maps, obs.numbers, source), weight, model.task.trust(obs)
 
 
 def losses(state: State, batches: Prefetched) -> tuple[Tensor, Tensor]:
     """Angles and mean squared errors of the velocity, one each for a window of the step's batch."""
     model, recipe = state.model, state.model.recipe
-    residual, (maps, numbers, source), weight = _residual(model, batches, step=state.step)
+    residual, (maps, numbers, source), weight, trust = _residual(model, batches, step=state.step)
     residual = mix_bands(torch.linalg.inv(model.residual_root), residual)
     batch = len(residual)
     regressors = round(recipe.diffusion.regression_share * batch)
@@ -161,12 +161,13 @@ def losses(state: State, batches: Prefetched) -> tuple[Tensor, Tensor]:
     uniform = (torch.arange(batch - regressors, device=model.device) + offset) / max(batch - regressors, 1)
     drawn = diffusion.draw_angles(uniform, recipe.diffusion.sigma_median, recipe.diffusion.sigma_spread)
     t = torch.cat([drawn, torch.full((regressors,), torch.pi / 2, device=model.device)])
+    t[trust < 1] = torch.pi / 2  # of a truth with noise only the mean can be learned
     noise = torch.randn(residual.shape, generator=source, device=model.device)
-    noise[batch - regressors :] = 0
+    noise[t == torch.pi / 2] = 0
     encoded = model.network.encode(maps.contiguous(memory_format=torch.channels_last), numbers)
     velocity = model.network(diffusion.state(residual, noise, t), t, encoded)
     target = diffusion.velocity_target(residual, noise, t)
-    return t, ((velocity - target).square() * weight).sum((1, 2, 3))
+    return t, trust * ((velocity - target).square() * weight).sum((1, 2, 3))
 
 
 def step_once(state: State, batches: Prefetched) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -51,13 +52,17 @@ def open_scenes(recipe: Recipe, task: Task, sources: Sequence[Source]) -> list[S
     for source in sources:
         files = source.files()
         weight = source.weight / len(files)
-        scenes += [
-            _open_scene(recipe, source, path=str(path), weight=weight, scene_bands=task.scene_bands) for path in files
-        ]
+        scenes += [_open_scene(recipe, source, path=str(path), weight=weight, task=task) for path in files]
     return scenes
 
 
-def _open_scene(recipe: Recipe, source: Source, *, path: str, weight: float, scene_bands: Sequence[str]) -> Scene:
+def _open_scene(recipe: Recipe, source: Source, *, path: str, weight: float, task: Task) -> Scene:
+    noisy = source.noisy_file()
+    if (noisy is not None or source.noisy_only) and not task.takes_noisy:
+        raise InputError(
+            f"{path}: the task {recipe.task.kind} learns from clean images; leave noisy and noisy_only out"
+        )
+    scene_bands = task.scene_bands
     present = tuple(range(len(recipe.bands)))
     if source.bands is not None:
         own = {index: band for index, band in enumerate(source.bands) if band is not None}
@@ -85,7 +90,39 @@ def _open_scene(recipe: Recipe, source: Source, *, path: str, weight: float, sce
     for each in (image, guide):
         if each is not None and each.size <= IN_MEMORY:
             each.load()
-    return Scene(path, image, present, guide, mix, fitting, weight, source.scale, source.offset)
+    scene = Scene(path, image, present, guide, mix, fitting, weight, source.scale, source.offset)
+    return _measured(scene, source, noisy, fitting) if task.takes_noisy else scene
+
+
+def _measured(scene: Scene, source: Source, noisy: Path | None, fitting: tuple[int, ...]) -> Scene:
+    """A scene in levels, or what was measured of it in electrons, after its bands: alone or beside its reference."""
+    from sciddiff.training import levels
+
+    if fitting != (1,) and (source.noisy_only or noisy is not None):
+        raise InputError(f"{scene.name}: coarsen is {list(fitting)}, but averaged noise has another law; leave it out")
+    scene = replace(scene, scale=1.0, offset=0.0)
+    count = len(scene.present)
+    if source.noisy_only:
+        counts, _ = levels.electrons(scene.image)
+        return replace(scene, image=counts, present=tuple(band + count for band in scene.present))
+    if noisy is None:
+        return replace(scene, image=levels.clean_levels(scene.image))
+    low = io.open(str(noisy), bands=source.bands)
+    if source.window is not None:
+        row0, col0, row1, col1 = source.window
+        low = low.isel(y=slice(row0, row1), x=slice(col0, col1))
+    image, guide = levels.paired(scene.image, low, name=scene.name)
+    return replace(scene, image=image, guide=guide, mix=np.eye(count))
+
+
+def channels(task: Task) -> int:
+    """Of a window: those of a scene, and of what was measured of it."""
+    return len(task.scene_bands) + len(task.bands) * task.takes_noisy
+
+
+def keeps_levels(task: Task) -> bool:
+    """Whether windows keep the values of their scene, rather than have mean zero and spread one."""
+    return task.absolute or task.takes_noisy
 
 
 def _mix(source: Source, wanted: Sequence[str]) -> NDArray[np.float64]:
@@ -150,11 +187,11 @@ def scaled(
 def _read(scene: Scene, *, task: Task, row: int, col: int, side: int, factor: int) -> NDArray[np.float32] | None:
     """Window of side x side pixels after averaging blocks of `factor`; None where a pixel is invalid."""
     rows, cols = slice(row, row + side * factor), slice(col, col + side * factor)
-    window, seen = read_scene(scene, rows, cols, bands=len(task.scene_bands), absolute=True)
+    window, seen = read_scene(scene, rows, cols, bands=channels(task), absolute=True)
     if not seen.all():
         return None
     blocks = window.reshape(len(window), side, factor, side, factor).mean((2, 4), dtype=np.float64)
-    if not task.absolute:
+    if not keeps_levels(task):
         spread = blocks.std((1, 2), keepdims=True)
         blocks = (blocks - blocks.mean((1, 2), keepdims=True)) / np.where(spread > 0, spread, 1)
     return blocks.astype(np.float32)

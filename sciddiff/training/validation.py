@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sciddiff.model import Model, restore
 from sciddiff.recipe.schema import Recipe
-from sciddiff.training.patches import open_scenes, read_scene
+from sciddiff.training.patches import channels, keeps_levels, open_scenes, read_scene
 
 SIDE = 384
 """Largest side of a validation window, in target pixels."""
@@ -36,7 +36,7 @@ def validation_set(recipe: Recipe, model: Model) -> list[Tensor]:
         height, width = (min(SIDE, side // factor // unit * unit) * factor for side in scene.image.shape[1:])
         row, col = (scene.image.shape[1] - height) // 2, (scene.image.shape[2] - width) // 2
         rows, cols = slice(row, row + height), slice(col, col + width)
-        clean, _ = read_scene(scene, rows, cols, bands=len(task.scene_bands), absolute=task.absolute)
+        clean, _ = read_scene(scene, rows, cols, bands=channels(task), absolute=keeps_levels(task))
         clean = clean.reshape(len(clean), height // factor, factor, width // factor, factor).mean((2, 4))
         windows.append(torch.from_numpy(clean)[None].to(model.device))
     return windows
@@ -76,6 +76,7 @@ def score(model: Model, windows: list[Tensor]) -> dict[str, float]:
         baselines = model.task.baselines()
         estimates |= {name: baselines[name](obs) for name in OPPONENTS if name in baselines}
         truth = model.task.truth(clean, obs)
+        unit = truth.std() if model.task.takes_noisy else 1.0  # other windows have the spread one already
         for name, estimate in estimates.items():
-            totals[name] = totals.get(name, 0.0) + _psnr(estimate, truth) / len(windows)
+            totals[name] = totals.get(name, 0.0) + _psnr(estimate / unit, truth / unit) / len(windows)
     return {name: round(value, 3) for name, value in totals.items()}

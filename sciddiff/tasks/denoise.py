@@ -1,0 +1,299 @@
+"""Noise of light and electronics taken off one image: fluorescence microscopy, or any camera with the law Var = a E + b."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+import xarray as xr
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+from sciddiff.errors import OptionError
+from sciddiff.physics import anscombe
+from sciddiff.physics.fractal import uniform
+from sciddiff.recipe.tasks import Denoise as Settings
+from sciddiff.tasks import local, wiener
+from sciddiff.tasks.base import Condition, Input, Instrument, Observation, OneImage
+from sciddiff.tasks.instrument import checked
+
+LIMITS = {"gain": (0.0, math.inf, 1), "variance": (-math.inf, math.inf, 1)}
+DARK, BRIGHT = 0.01, 0.995
+"""Quantiles of a clean image that count as no light and as the bright structures to which `dose` refers."""
+COMMON, APART = 0.12, 0.08
+"""Standard deviations of the logarithm by which an estimated law is off: everywhere alike, and dark against bright."""
+CORRELATED, STRETCHED = 0.15, 0.3
+"""Shares of the training scenes whose noise is blurred as by resampling, and that come as bytes, their top clipped."""
+BLUR = (0.3, 0.6)
+"""Range of that blur's standard deviation, in pixels."""
+CLIPPED = (0.99, 1.0)
+"""Range of the quantile that becomes the last byte."""
+INFLATED, INFLATION = 0.25, 1.5
+"""Share of the estimated laws that took texture for noise, and the largest logarithm by which they are too high."""
+TRUST_OF_HALF = 0.05
+"""Weight of a window whose truth is the other, noisy half of its photons: its errors are mostly that half's noise."""
+
+
+class Denoise(OneImage):
+    """x -> x + noise of variance a x + b; see `Task` for what each method does.
+
+    The base and what the network sees come from the stabilised image, where noise is N(0, 1) at every intensity; the
+    residual is that of the image itself, over a scale that is the noise's there, so that the network's mean is the mean
+    of the image and needs no inverse. Nothing is projected: the result may differ from the image by any amount that
+    its noise allows, and whether it does no more is a test (`y - x` over its noise has variance one), no constraint.
+    """
+
+    numbers = 1
+    stride = local.CELL
+    maps = 7
+    takes_noisy = True
+    radius = wiener.RADIUS + local.DETAIL // 2 + local.NEAR // 2 + local.SPREAD // 2
+
+    def __init__(self, settings: Settings, bands: Sequence[str]):
+        if len(bands) != 1:
+            raise OptionError(f"denoising takes one band, got {', '.join(bands)}; each has a noise of its own")
+        self.settings = settings
+        self.bands = self.scene_bands = tuple(bands)
+        self.inputs = (Input("image", self.bands),)
+
+    # ---- observations ----
+
+    def survey(self, image: xr.DataArray) -> Instrument:
+        """Measure the noise law of an image, see `physics.noise_estimation`.
+
+        Parameters
+        ----------
+        image
+            (band, y, x) or a stack (..., y, x) of one channel, all of whose planes have one law.
+
+        Returns
+        -------
+        Instrument
+            `gain` and `variance`.
+        """
+        from sciddiff.physics.noise_estimation import noise_law
+
+        planes = image.values.reshape(-1, *image.shape[-2:])
+        gain, variance = noise_law(planes)
+        return {"gain": (float(gain),), "variance": (float(variance),)}
+
+    def observe(self, inputs: Mapping[str, Tensor], instrument: Instrument | None = None) -> Observation:
+        """Join an image with its noise law.
+
+        Parameters
+        ----------
+        inputs
+            {"image": (b, 1, h, w)}.
+        instrument
+            `gain` (a, in the image's unit an electron) and `variance` (b, in its square, at an image of zero, where it
+            is negative if the camera has an offset).
+
+        Raises
+        ------
+        OptionError
+            Where one is missing or out of its range, or a name is neither.
+        """
+        given = checked(instrument, LIMITS, task="denoising")
+        if len(given) < len(LIMITS):
+            raise OptionError(
+                f"denoising needs gain and variance of the noise, Var[y] = gain E[y] + variance; got "
+                f"{', '.join(given) or 'neither'}. Measured of the camera, or of the image by the task's `survey`"
+            )
+        image = inputs["image"]
+        law = {name: torch.tensor(given[name], dtype=image.dtype).expand(len(image)) for name in LIMITS}
+        if not law["gain"].any() and not (law["variance"] > 0).all():
+            raise OptionError("gain 0 and variance 0: an image without noise needs no denoising")
+        return self._observation(dict(inputs), law["gain"].to(image.device), law["variance"].to(image.device))
+
+    def _observation(self, inputs: Mapping[str, Tensor], gain: Tensor, variance: Tensor) -> Observation:
+        blank = gain.new_zeros(len(gain), self.numbers)
+        return Observation(inputs, {"gain": gain, "variance": variance}, blank)
+
+    def simulate(self, clean: Tensor, generator: Generator | None, *, instrument_dropout: float = 0.0) -> Observation:
+        """Look at clean scenes with a camera drawn for each; with the nominal one, its draw fixed, without a generator.
+
+        Parameters
+        ----------
+        clean
+            (b, 1, h, w) in any unit; or (b, 2, h, w), what was measured of the scene beside it. Then a scene is zero in
+            the dark and one in its bright structures; where something was measured both count electrons whose
+            variance is their mean; where there is only that, it is split in two halves, one of which is the truth.
+        generator
+            Source of the draws.
+        instrument_dropout
+            Share of the scenes whose noise law is estimated, and so off, rather than known.
+        """
+        source = torch.Generator(clean.device).manual_seed(0) if generator is None else generator
+        paired = clean.shape[1] == 2
+        scene = clean[:, :1]
+        dark, bright = _levels(scene) if not paired else (torch.zeros_like(scene[:, 0, 0, 0]), 1.0)
+        obs = self._exposed(scene, dark, bright, source, nominal=generator is None)
+        if paired:
+            obs = _measured(obs, scene, clean[:, 1:], source)
+        off = uniform(source, (len(clean),), low=0, high=1) < instrument_dropout
+        return _misjudged(obs, off.to(clean), source)
+
+    def _exposed(
+        self, scene: Tensor, dark: Tensor, bright: Tensor | float, source: Generator, *, nominal: bool
+    ) -> Observation:
+        """Scenes with drawn exposures, in the unit of the scene."""
+        b, settings = len(scene), self.settings
+
+        def drawn(bounds: tuple[float, float]) -> Tensor:
+            low, high = map(math.log, bounds)
+            share = torch.full((b,), 0.5) if nominal else uniform(source, (b,), low=0, high=1)
+            return torch.exp(low + (high - low) * share).to(scene)
+
+        per_unit = drawn(settings.dose) / (bright - dark).clamp_min(torch.finfo(scene.dtype).tiny ** 0.5)
+        ground, read = drawn(settings.background), drawn(settings.read_noise)
+        k, lift, start = _column(per_unit), _column(ground), _column(dark)
+        electrons = (k * (scene - start) + lift).clamp_min(0)
+        white = torch.randn(scene.shape, generator=source, device=scene.device)
+        counts = torch.poisson(electrons, generator=source) + _column(read) * white
+        variance = ground + read**2
+        if not nominal:
+            counts, electrons, variance = _disturbed(counts, electrons, variance, source)
+        image, scene = (start + (each - lift) / k for each in (counts, electrons))
+        law = 1 / per_unit, variance / per_unit**2 - dark / per_unit
+        return self._observation({"image": image, "truth": scene, "exact": torch.ones_like(dark)}, *law)
+
+    def truth(self, clean: Tensor, obs: Observation) -> Tensor:
+        """The clean scene, or the other half of what was measured."""
+        return obs.inputs["truth"]
+
+    def trust(self, obs: Observation) -> Tensor:
+        """Full for clean scenes, little for halves."""
+        exact = obs.inputs["exact"]
+        return exact + TRUST_OF_HALF * (1 - exact)
+
+    # ---- engine ----
+
+    def _law(self, obs: Observation) -> dict[str, Tensor]:
+        return {"a": _column(obs.instrument["gain"]), "b": _column(obs.instrument["variance"])}
+
+    def _stable(self, obs: Observation) -> Tensor:
+        return anscombe.stabilise(obs.inputs["image"], **self._law(obs))
+
+    def base(self, obs: Observation) -> Tensor:
+        """The stabilised image under local Wiener filters band by band, and back; see `wiener.smooth`."""
+        return anscombe.unstabilise(wiener.smooth(self._stable(obs)).estimate, **self._law(obs))
+
+    def condition(self, obs: Observation, base: Tensor) -> Condition:
+        """Scale: the noise at the base's intensity times the share of it that the filters leave.
+
+        Maps, all of the stabilised image d: d and the base less the mean of d over 17 x 17, each over a spread of its
+        own; what the base took off; the logarithms of both spreads and of the scale; how dark it is, because the noise
+        of few electrons is skewed whatever the transformation.
+        """
+        law, stable = self._law(obs), self._stable(obs)
+        smooth = wiener.smooth(stable)
+        near = local.box_mean(stable, local.NEAR)
+        raw, fine = stable - near, smooth.estimate - near
+        detail = (stable - local.box_mean(stable, local.DETAIL)).square()
+        contrast = local.box_mean(detail, local.SPREAD).sqrt().clamp_min(0.3)
+        structure = (local.box_mean(fine.square(), local.SPREAD) + smooth.spread.square()).sqrt()
+        maps = [
+            raw / contrast,
+            fine / structure,
+            stable - smooth.estimate,
+            contrast.log(),
+            structure.log(),
+            smooth.spread.log(),
+            1 / near.clamp_min(1),
+        ]
+        noise = (law["a"] * base + law["b"]).clamp_min(0) + 0.375 * law["a"].square()
+        return Condition(scale=smooth.spread * noise.sqrt(), maps=torch.cat(maps, 1).clamp(-10, 10))
+
+    def project(self, x: Tensor, obs: Observation) -> Tensor:
+        """As it is: noise hides nothing that is known for certain."""
+        return x
+
+    def baselines(self) -> Mapping[str, Callable[[Observation], Tensor]]:
+        """The base itself."""
+        return {"linear": self.base}
+
+
+def _column(numbers: Tensor) -> Tensor:
+    """(b,) to (b, 1, 1, 1)."""
+    return numbers.view(-1, 1, 1, 1)
+
+
+def _levels(scene: Tensor) -> tuple[Tensor, Tensor]:
+    """Values that count as dark and as bright, (b,) each."""
+    flat = scene.flatten(1)[:, :: max(1, scene[0].numel() // 100_000)].double()
+    dark, bright = flat.quantile(DARK, 1).to(scene), flat.quantile(BRIGHT, 1).to(scene)
+    return dark, torch.where(bright > dark, bright, dark + 1)
+
+
+def _disturbed(counts: Tensor, electrons: Tensor, variance: Tensor, source: Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Counts of some scenes with blurred noise, of some as bytes, their top clipped in the scene too; the variance of dark
+    pixels with rounding."""
+    b = len(counts)
+    noise = counts - electrons
+    blurred = torch.cat([_blur(each, float(uniform(source, (), low=BLUR[0], high=BLUR[1]))) for each in noise.split(1)])
+    counts = torch.where(
+        _column(uniform(source, (b,), low=0, high=1)).to(counts) < CORRELATED, electrons + blurred, counts
+    )
+    low = counts.amin((1, 2, 3))
+    shares = uniform(source, (b,), low=CLIPPED[0], high=CLIPPED[1])
+    tops = [each.flatten().quantile(float(share)) for each, share in zip(counts, shares)]
+    step = ((torch.stack(tops) - low) / 255).clamp_min(1e-6)
+    bytes_ = ((counts - _column(low)) / _column(step)).round().clamp(0, 255) * _column(step) + _column(low)
+    coarse = (uniform(source, (b,), low=0, high=1) < STRETCHED).to(counts.device)
+    variance = variance + torch.where(coarse, step**2 / 12, 0)
+    top = _column(low + 255 * step)
+    clipped = torch.where(_column(coarse), torch.minimum(electrons, top), electrons)
+    return torch.where(_column(coarse), bytes_, counts), clipped, variance
+
+
+def _blur(noise: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur over 5 x 5 pixels that keeps the variance of white noise."""
+    offsets = torch.arange(-2, 3, dtype=noise.dtype, device=noise.device)
+    taps = torch.exp(-0.5 * (offsets / sigma) ** 2)
+    kernel = taps[:, None] * taps
+    kernel = kernel / kernel.square().sum().sqrt()
+    return F.conv2d(F.pad(noise, (2, 2, 2, 2), mode="reflect"), kernel[None, None])
+
+
+def _measured(obs: Observation, scene: Tensor, noisy: Tensor, source: Generator) -> Observation:
+    """Replace the simulation where something was measured: by a pair, or by two halves of it."""
+    has_noisy, has_scene = (_column(part.abs().amax((1, 2, 3)) > 0) for part in (noisy, scene))
+    # Noise of the variance that the image's has, added to one half and taken from the other, makes them independent
+    white = torch.randn(noisy.shape, generator=source, device=noisy.device)
+    share = 0.5 * local.box_mean(noisy, 5).clamp_min(0).sqrt() * white
+    image = torch.where(has_scene, noisy, noisy / 2 + share)
+    truth = torch.where(has_scene, scene, noisy / 2 - share)
+    inputs = {
+        "image": torch.where(has_noisy, image, obs.inputs["image"]),
+        "truth": torch.where(has_noisy, truth, obs.inputs["truth"]),
+        "exact": (has_scene | ~has_noisy).flatten().to(noisy),
+    }
+    counted = has_noisy.flatten()
+    law = {"gain": 1.0, "variance": 0.0}
+    instrument = {name: torch.where(counted, law[name], value) for name, value in obs.instrument.items()}
+    return replace(obs, inputs=inputs, instrument=instrument)
+
+
+def _misjudged(obs: Observation, off: Tensor, source: Generator) -> Observation:
+    """Noise laws as they are estimated, where `off` is one: the line through two variances that are off.
+
+    Those of the darkest and the brightest place, so that none is below zero between them.
+    """
+    gain, variance = obs.instrument["gain"], obs.instrument["variance"]
+    near = local.box_mean(obs.inputs["truth"], local.NEAR).flatten(1)
+    low, high = near.amin(1), near.amax(1)
+    draws = torch.randn((3, len(gain)), generator=source, device=gain.device)
+    chance = torch.rand((2, len(gain)), generator=source, device=gain.device)
+    common = COMMON * draws[0] + torch.where(chance[0] < INFLATED, INFLATION * chance[1], 0)
+    apart = APART * draws[1], APART * draws[2]
+    tiny = torch.finfo(gain.dtype).tiny
+    at_low, at_high = (
+        (gain * level + variance).clamp_min(tiny) * torch.exp(off * (common + own))
+        for level, own in zip((low, high), apart)
+    )
+    slope = ((at_high - at_low) / (high - low).clamp_min(tiny)).clamp_min(0)
+    told = {
+        "gain": torch.where(off > 0, slope, gain),
+        "variance": torch.where(off > 0, at_low - slope * low, variance),
+    }
+    return replace(obs, instrument=told)
