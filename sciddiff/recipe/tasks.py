@@ -62,6 +62,8 @@ class SuperResolution(Settings):
     deviation."""
     projections: Annotated[int, Field(ge=0, le=10)] = 2
     """Rounds of the matched projection of the result onto what was measured."""
+    channelwise: bool = False
+    """Whether a model of one band takes each channel of an image for itself, whatever its name."""
 
     def _faults(self) -> Faults:
         yield from super()._faults()

@@ -23,7 +23,7 @@ class SuperResolution(OneImage):
 
     def __init__(self, settings: Settings, bands: Sequence[str]):
         self.settings = settings
-        self.ratio = settings.ratio
+        self.ratio, self.channelwise = settings.ratio, settings.channelwise
         self.bands = self.scene_bands = tuple(bands)
         self.inputs: tuple[Input, ...] = (Input("image", self.bands, self.ratio),)
         self.nominal = torch.tensor(sensor.nominal_mtf(settings.sensor, bands, settings.mtf))
