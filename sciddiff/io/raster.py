@@ -384,6 +384,18 @@ def _reader(where: str) -> Callable[..., xr.DataArray] | None:
     return open_cube
 
 
+def is_stack(path: Location) -> bool:
+    """Return whether `open` takes a path for a microscopy file.
+
+    Parameters
+    ----------
+    path
+        Anything.
+    """
+    reader = _reader(location(path))
+    return reader is not None and reader.__name__ == "open_stack"
+
+
 def _tiff_reader(where: str) -> Callable[..., xr.DataArray] | None:
     from sciddiff.io.stack_files import is_stack_tiff
 

@@ -181,6 +181,22 @@ def saturated_share(image: xr.DataArray) -> float:
     return float(shares.max())
 
 
+def warn_saturated(image: xr.DataArray) -> float:
+    """Warn if more than 0.1 % of the pixels of a channel are saturated; return the share.
+
+    Parameters
+    ----------
+    image
+        See `saturated_share`.
+    """
+    share = saturated_share(image)
+    if share > SATURATED:
+        where = image.encoding.get("source", "the image")
+        message = f"{where}: {share:.1%} of the pixels of a channel are saturated: what was brighter cannot be restored"
+        warnings.warn(message, RasterWarning, stacklevel=2)
+    return share
+
+
 def _largest(profile: Any) -> int | None:
     if not isinstance(profile, RasterProfile) or np.dtype(profile.dtype).kind not in "iu":
         return None

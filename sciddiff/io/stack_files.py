@@ -210,16 +210,23 @@ def settled_axes(path: str, asked: str | None = None) -> str:
         return _asked_axes(path, asked, shape, told)
     if "S" in file.axes:
         raise InputError(
-            f"{path}: {SPLIT}: its axes are {told}; pass axes with C in the place of S (--axes "
-            f"{file.axes.replace('C', 'Z').replace('S', 'C')}), or split the colours into channels"
+            f"{path}: {SPLIT}: its axes are {told}; pass axes with C in the place of S (--axes {_guess(file.axes)} "
+            "on the command line), or split the colours into channels"
         )
     unknown = [axis for axis, size in zip(file.axes, shape, strict=True) if axis not in AXES and size > 1]
     if unknown or len(set(file.axes)) < len(file.axes):
         raise InputError(
-            f"{path}: does not say what its axes are ({told}): pass axes=, one letter of TCZYX for each "
-            f"(--axes {'T' * (len(shape) > 3)}ZYX on the command line)"
+            f"{path}: does not say what its axes are ({told}): pass axes=, one letter of TCZYX for each (such as "
+            f"--axes {_guess(file.axes)} on the command line)"
         )
     return file.axes
+
+
+def _guess(axes: str) -> str:
+    """Axes that a file may have, as an example: S are channels, the unknown is depth, then time, then channels."""
+    letters = ["C" if axis == "S" else axis if axis in "TZYX" else "" for axis in axes]
+    spare = [letter for letter in "ZTC" if letter not in letters]
+    return "".join(letter or (spare.pop(0) if spare else "?") for letter in letters)
 
 
 def _asked_axes(path: str, asked: str, shape: Sequence[int], told: str) -> str:
