@@ -24,7 +24,7 @@ BLOCK = 8
 CLIPPED = 0.05
 """Share of a block's pixels that may lie at the lowest or highest value where those pile up."""
 
-FLOOR = 0.02
+FLOOR = 1e-3
 """Variance anywhere in the image's range, at least, as a share of the median block's: a line may not fall to zero."""
 
 MOSTLY = 0.1
