@@ -1,4 +1,4 @@
-"""The noise law Var[y] = a E[y] + b from images alone, from dark and flat exposures, or from what lies beyond the optics.
+"""The noise law Var[y] = a E[y] + b from images, from dark and flat exposures, or from what lies beyond the optics.
 
 Two views of a block of pixels: its mean, and the variance of a second difference that smooth structure hardly passes
 (Immerkaer 1996). Noise puts all blocks on the line; texture lifts some above it, and shows at coarser scale too, which
@@ -24,8 +24,11 @@ BLOCK = 8
 CLIPPED = 0.05
 """Share of a block's pixels that may lie at the lowest or highest value where those pile up."""
 
-FLOOR = 0.02
+FLOOR = 1e-3
 """Variance anywhere in the image's range, at least, as a share of the median block's: a line may not fall to zero."""
+
+MOSTLY = 0.1
+"""Share of blocks that must be free of clipping, or else all are used."""
 
 MIN_BLOCKS = 32
 _PIECES = 24  # of the range of means, from which the first line is drawn
@@ -33,11 +36,12 @@ _ROUNDS = 12  # of the reweighted fit
 
 
 class _Blocks(NamedTuple):
-    """Mean, variance of the second difference, and variance expected of four quarters' means: equal for pure noise."""
+    """Mean, variance by the second difference and by the means of quarters (alike for pure noise), share clipped."""
 
     mean: Double
     variance: Double
     coarse: Double
+    clipped: Double
 
 
 def noise_law(planes: Array, *, spacing: int = 1) -> tuple[float, float]:
@@ -69,20 +73,34 @@ def noise_law(planes: Array, *, spacing: int = 1) -> tuple[float, float]:
             f"{blocks.mean.size} usable blocks of {BLOCK} x {BLOCK} pixels in planes of shape {image.shape}; "
             f"noise needs {MIN_BLOCKS}: give more or larger planes"
         )
-    if not np.median(blocks.variance) > 0:
-        raise InputError("half of the blocks are constant; no noise to estimate: give its law instead")
-    return _bounded(*_fit(blocks), blocks)
+    if (blocks.variance > 0).sum() < MIN_BLOCKS:
+        raise InputError("almost all blocks are constant; there is no noise to estimate: give its law instead")
+    return _bounded(_fit(_unclipped(blocks)), blocks)
 
 
 def _blocks(planes: Double, spacing: int) -> _Blocks:
-    parts = [_blocks_of(plane, spacing, _piled(planes)) for plane in planes if min(plane.shape) > BLOCK + 2 * spacing]
-    if not parts:
-        return _Blocks(*np.empty((3, 0)))
-    used = [np.concatenate([part[n] for part in parts]) for n in range(4)]
-    free = used[3] <= CLIPPED
-    if free.sum() < max(MIN_BLOCKS, 0.05 * free.size):  # a picture of few counts, where zeros are counts too
-        free[:] = True
-    return _Blocks(*(values[free] for values in used[:3]))
+    piled = _piled(planes)
+    parts = [_blocks_of(plane, spacing, piled) for plane in planes if min(plane.shape) >= BLOCK + 2 * spacing]
+    return _Blocks(*(np.concatenate(column) for column in zip(*parts))) if parts else _Blocks(*np.empty((4, 0)))
+
+
+def _unclipped(blocks: _Blocks) -> _Blocks:
+    """The blocks free of clipping; all in a picture of so few counts that zeros are counts like others.
+
+    Chosen by the share that blocks of like means have: by its own, a block would be chosen for its noise.
+    """
+    share = np.empty_like(blocks.mean)
+    for piece in _pieces(blocks):
+        share[piece] = blocks.clipped[piece].mean()
+    free = (share <= CLIPPED) & (blocks.clipped <= 5 * CLIPPED)
+    if free.sum() < max(MIN_BLOCKS, MOSTLY * free.size):
+        return blocks
+    return _Blocks(*(values[free] for values in blocks))
+
+
+def _pieces(blocks: _Blocks) -> list[NDArray[np.intp]]:
+    """Indices of the blocks, in equal parts by their means."""
+    return [piece for piece in np.array_split(np.argsort(blocks.mean), _PIECES) if piece.size]
 
 
 def _piled(planes: Double) -> list[float]:
@@ -92,8 +110,8 @@ def _piled(planes: Double) -> list[float]:
     return [end for end in (low, high) if (values == end).mean() > 1e-3]
 
 
-def _blocks_of(plane: Double, spacing: int, piled: Sequence[float]) -> tuple[Double, Double, Double, Double]:
-    """Mean, variance, coarse variance and share of clipped pixels of the plane's whole and finite blocks."""
+def _blocks_of(plane: Double, spacing: int, piled: Sequence[float]) -> _Blocks:
+    """The plane's whole and finite blocks."""
     line = np.zeros(2 * spacing + 1)
     line[::spacing] = 1, -2, 1
     second = ndimage.convolve1d(ndimage.convolve1d(plane, line, axis=0), line, axis=1)
@@ -105,7 +123,7 @@ def _blocks_of(plane: Double, spacing: int, piled: Sequence[float]) -> tuple[Dou
     coarse = quarters.var(1, ddof=1) * half**2
     result = values.mean((1, 2)), (residual**2).mean((1, 2)), coarse, clipped.mean((1, 2))
     known = np.isfinite(result[0] + result[1])
-    return result[0][known], result[1][known], result[2][known], result[3][known]
+    return _Blocks(*(column[known] for column in result))
 
 
 def _tiles(image: Double) -> Double:
@@ -133,12 +151,10 @@ def _fit(blocks: _Blocks) -> tuple[float, float]:
 
 def _lower_line(blocks: _Blocks) -> tuple[float, float]:
     """First line: the lower fifth of the variances in each piece of the range of means."""
-    order = np.argsort(blocks.mean)
-    pieces = [piece for piece in np.array_split(order, _PIECES) if piece.size]
+    pieces = _pieces(blocks)
     mean = np.array([blocks.mean[piece].mean() for piece in pieces])
     low = np.array([np.quantile(blocks.variance[piece], 0.2) for piece in pieces])
-    weight = np.maximum(low, FLOOR * max(np.median(low), 1e-300))
-    return _line(mean, low, weight)
+    return _line(mean, low, np.maximum(low, _floor(blocks)))
 
 
 def _line(mean: Double, variance: Double, expected: Double) -> tuple[float, float]:
@@ -151,17 +167,21 @@ def _line(mean: Double, variance: Double, expected: Double) -> tuple[float, floa
 
 
 def _positive(line: tuple[float, float], blocks: _Blocks) -> Double:
-    return np.maximum(line[0] * blocks.mean + line[1], FLOOR * np.median(blocks.variance))
+    return np.maximum(line[0] * blocks.mean + line[1], _floor(blocks))
 
 
-def _bounded(a: float, b: float, blocks: _Blocks) -> tuple[float, float]:
-    """Turn a line that falls to zero within the image's range about the median block, until it no longer does."""
-    low, middle = blocks.mean.min(), np.median(blocks.mean)
-    level = a * middle + b
-    floor = FLOOR * np.median(blocks.variance)
+def _floor(blocks: _Blocks) -> float:
+    return float(FLOOR * np.median(blocks.variance[blocks.variance > 0]))
+
+
+def _bounded(line: tuple[float, float], blocks: _Blocks) -> tuple[float, float]:
+    """Turn a line that falls to zero in the image's range about the mean block, until it does not."""
+    a, b = line
+    low, middle = blocks.mean.min(), blocks.mean.mean()
+    floor = _floor(blocks)
     if a * low + b >= floor:
-        return a, b
-    level = max(level, floor)
+        return line
+    level = max(a * middle + b, floor)
     a = (level - floor) / (middle - low) if middle > low else 0.0
     return float(a), float(level - a * middle)
 
@@ -219,10 +239,9 @@ def _over_time(stack: Array) -> tuple[float, float]:
 
 
 def _saturated(flat: Array) -> bool:
-    values = np.asarray(flat)
-    return bool((values == values.max()).mean() > 1e-3 and np.ptp(values) > 0) and np.issubdtype(
-        values.dtype, np.integer
-    )
+    """Whether values pile up at the highest: more than at the next one below."""
+    values, number = np.unique(np.asarray(flat), return_counts=True)
+    return len(values) > 1 and number[-1] > max(number[-2], 1e-3 * number.sum())
 
 
 def out_of_band_variance(image: Array, *, cutoff: float) -> float:
