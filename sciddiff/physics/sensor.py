@@ -137,6 +137,35 @@ def degrade(high: Tensor, ratio: int, *, sigma: Tensor, shift: Tensor | None = N
     return _read(high, ratio, kernels=kernels, radius=radius)
 
 
+def degrade_rows(high: Tensor, ratio: int, *, sigma: Tensor, shift: Tensor | None = None, radius: int) -> Tensor:
+    """What `degrade` gives along the rows axis alone, as planes of a stack sample a scene in depth.
+
+    Parameters
+    ----------
+    high
+        Sections of the scene, (b, c, h, w), h a multiple of `ratio`.
+    ratio
+        Rows of the scene for a measured one.
+    sigma, shift
+        Of the blur along rows, (b, c), in rows of the scene.
+    radius
+        Of the kernel.
+
+    Returns
+    -------
+    Tensor
+        (b, c, h / ratio, w).
+    """
+    b, c, h, w = high.shape
+    shift = torch.zeros_like(sigma) if shift is None else shift
+    kernels = line_kernels(sigma.reshape(-1), radius, shift=shift.reshape(-1), even=ratio % 2 == 0)
+    first = (ratio - 1) // 2 - radius
+    last = (h // ratio - 1) * ratio + first + kernels.shape[1] - h
+    image = F.pad(high.reshape(1, b * c, h, w), (0, 0, -first, last), mode="replicate")
+    image = F.conv2d(image, kernels[:, None, :, None].to(high.dtype), stride=(ratio, 1), groups=b * c)
+    return image.reshape(b, c, h // ratio, w)
+
+
 def degrade_at(high: Tensor, ratio: int, *, sigma: Tensor, offset: Tensor, radius: int) -> Tensor:
     """What `degrade` gives, for low pixels anywhere: the Gaussian is read at their exact, sub-pixel centres.
 

@@ -81,6 +81,23 @@ class SuperResolution(Settings):
         return self.mtf if isinstance(self.mtf, dict) else {}
 
 
+class Isotropic(SuperResolution):
+    """From a stack with widely spaced planes to one with `ratio` times as many, as sharp in depth as across."""
+
+    kind: Literal["isotropic"]  # type: ignore[assignment]
+    """Which task this is."""
+    mtf: Mtf | None = 0.3
+    """Nominal MTF of the blur along depth at the Nyquist frequency of the planes' spacing."""
+    mtf_range: Annotated[tuple[Gain, Gain], BeforeValidator(pair)] = (0.02, 0.60)
+    """Range of it drawn in training."""
+    noise: Annotated[tuple[Positive, Positive], BeforeValidator(pair)] = (1e-3, 0.1)
+    """Range of the white noise drawn in training (log-uniform), as a share of the image's standard deviation."""
+    projections: Annotated[int, Field(ge=0, le=10)] = 1
+    """Rounds of the matched projection of the result onto the measured planes."""
+    channelwise: bool = True
+    """Whether a model of one band takes each channel of an image for itself, whatever its name."""
+
+
 class Pansharpen(Settings):
     """From a coarse multispectral image and a fine panchromatic one, or several fine bands, to fine bands."""
 

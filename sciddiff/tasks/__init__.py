@@ -9,6 +9,7 @@ from sciddiff.tasks.dehaze import Dehaze
 from sciddiff.tasks.denoise import Denoise
 from sciddiff.tasks.destripe import Destripe
 from sciddiff.tasks.fill_gaps import FillGaps
+from sciddiff.tasks.isotropic import Isotropic
 from sciddiff.tasks.pansharpen import Pansharpen
 from sciddiff.tasks.remove_clouds import RemoveClouds
 from sciddiff.tasks.super_resolution import SuperResolution
@@ -21,6 +22,7 @@ KINDS: dict[str, Any] = {
     "denoise": Denoise,
     "destripe": Destripe,
     "fill_gaps": FillGaps,
+    "isotropic": Isotropic,
     "pansharpen": Pansharpen,
     "remove_clouds": RemoveClouds,
     "super_resolution": SuperResolution,

@@ -36,7 +36,10 @@ class SuperResolution(OneImage):
         interpolation_radius = (interpolation.MMSE_RADIUS + 1) * self.ratio
         rounds = settings.projections * (self.blur_radius + self.ratio + interpolation_radius)
         self.radius = interpolation_radius + local.RADIUS + rounds
-        self._interpolator = interpolation.GainInterpolator(self.ratio, low=least, high=largest, step=GAIN_STEP)
+        self._interpolator = self._make_interpolator(least, largest)
+
+    def _make_interpolator(self, low: float, high: float) -> interpolation.GainInterpolator:
+        return interpolation.GainInterpolator(self.ratio, low=low, high=high, step=GAIN_STEP)
 
     # ---- observations ----
 
@@ -83,7 +86,7 @@ class SuperResolution(OneImage):
         """
         b, c = clean.shape[:2]
         if generator is None:
-            blank = clean.new_zeros(b, c, clean.shape[2] // self.ratio, clean.shape[3] // self.ratio)
+            blank = clean.new_zeros(b, c, 1, 1)
             obs = self.observe({"image": blank})
             return replace(obs, inputs={"image": self.degrade(clean, obs)})
         settings = self.settings
@@ -98,7 +101,7 @@ class SuperResolution(OneImage):
         skew = torch.cat([d := settings.anisotropy * (uniform(b, 1, 1) - 0.5), -d], 2) * unsure
         shift = settings.shift * (2 * uniform(b, c, 2) - 1) * unsure
         sigma = sensor.mtf_sigma(gain, self.ratio)[..., None] * (1 + skew)
-        image = sensor.degrade(clean, self.ratio, sigma=sigma, shift=shift, radius=self.blur_radius + 1)
+        image = self._measure(clean, sigma=sigma, shift=shift, radius=self.blur_radius + 1)
         noise = torch.exp(math.log(settings.noise[0]) + math.log(settings.noise[1] / settings.noise[0]) * uniform(b))
         spread = image.std((2, 3), keepdim=True)
         white = torch.randn(image.shape, generator=generator, device=clean.device)
@@ -111,7 +114,10 @@ class SuperResolution(OneImage):
     def degrade(self, high: Tensor, obs: Observation) -> Tensor:
         """The forward model without noise, for the observation's instrument."""
         sigma = sensor.mtf_sigma(obs.instrument["gain"].to(high.dtype), self.ratio)
-        return sensor.degrade(high, self.ratio, sigma=sigma[..., None].expand(-1, -1, 2), radius=self.blur_radius)
+        return self._measure(high, sigma=sigma[..., None].expand(-1, -1, 2), radius=self.blur_radius)
+
+    def _measure(self, high: Tensor, *, sigma: Tensor, shift: Tensor | None = None, radius: int) -> Tensor:
+        return sensor.degrade(high, self.ratio, sigma=sigma, shift=shift, radius=radius)
 
     # ---- engine ----
 

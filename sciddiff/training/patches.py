@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sciddiff import io
 from sciddiff.errors import InputError
 from sciddiff.io.align import aligned
+from sciddiff.model.fit import planes_of
 from sciddiff.recipe.schema import Recipe, Source
 from sciddiff.tasks import Task
 
@@ -21,6 +22,8 @@ TRIES = 200
 """Windows looked at before a source counts as having none without invalid pixels."""
 IN_MEMORY = 2**26
 """Values of an image up to which it is read once and kept."""
+PLANES = 128
+"""Planes of a stack from which windows are drawn."""
 OPTIONAL_DROPOUT = 0.3
 """Share of the windows that lack an optional band although the scene has it."""
 
@@ -51,18 +54,21 @@ def open_scenes(recipe: Recipe, task: Task, sources: Sequence[Source]) -> list[S
     scenes = []
     for source in sources:
         files = source.files()
-        weight = source.weight / len(files)
-        scenes += [_open_scene(recipe, source, path=str(path), weight=weight, task=task) for path in files]
+        for path in files:
+            images = _images(recipe, source, task, str(path))
+            weight = source.weight / len(files) / len(images)
+            scenes += [
+                _open_scene(recipe, source, image, present, path=str(path), weight=weight, task=task)
+                for image, present in images
+            ]
     return scenes
 
 
-def _open_scene(recipe: Recipe, source: Source, *, path: str, weight: float, task: Task) -> Scene:
-    noisy = source.noisy_file()
-    if (noisy is not None or source.noisy_only) and not task.takes_noisy:
-        raise InputError(
-            f"{path}: the task {recipe.task.kind} learns from clean images; leave noisy and noisy_only out"
-        )
-    scene_bands = task.scene_bands
+def _images(recipe: Recipe, source: Source, task: Task, path: str) -> list[tuple[xr.DataArray, tuple[int, ...]]]:
+    """The images of a file, and which of the recipe's bands they have.
+
+    Of a stack those of evenly spread planes; where each channel is restored for itself, those of each.
+    """
     present = tuple(range(len(recipe.bands)))
     if source.bands is not None:
         own = {index: band for index, band in enumerate(source.bands) if band is not None}
@@ -70,9 +76,32 @@ def _open_scene(recipe: Recipe, source: Source, *, path: str, weight: float, tas
         image = io.open(path, bands=list(own.values()))
     else:
         image = io.open(path)
-        names = [str(name) for name in image.band.values]
-        image = image.isel(band=io.match_bands(recipe.bands, names, sensor=recipe.task.sensor))
-    wanted = scene_bands[len(recipe.bands) :]
+        if not task.channelwise:
+            names = [str(name) for name in image.band.values]
+            image = image.isel(band=io.match_bands(recipe.bands, names, sensor=recipe.task.sensor))
+    planes = list(planes_of(image))
+    planes = planes[:: -(-len(planes) // PLANES)]
+    if not task.channelwise:
+        return [(plane, present) for plane in planes]
+    return [(plane.isel(band=[at]), present) for plane in planes for at in range(plane.sizes["band"])]
+
+
+def _open_scene(
+    recipe: Recipe,
+    source: Source,
+    image: xr.DataArray,
+    present: tuple[int, ...],
+    *,
+    path: str,
+    weight: float,
+    task: Task,
+) -> Scene:
+    noisy = source.noisy_file()
+    if (noisy is not None or source.noisy_only) and not task.takes_noisy:
+        raise InputError(
+            f"{path}: the task {recipe.task.kind} learns from clean images; leave noisy and noisy_only out"
+        )
+    wanted = task.scene_bands[len(recipe.bands) :]
     guide = _open_guide(source, path, wanted, recipe.task.sensor)
     mix = _mix(source, wanted)
     if len(mix) != len(wanted) or (guide is not None and len(guide) != mix.shape[1]):
