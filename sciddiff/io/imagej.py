@@ -30,10 +30,12 @@ def profile_from_imagej(
         Its keys and values, as tifffile gives them.
     resolution
         Pixels a unit along x and y.
-    axes, dtype
+    axes
         Of the pixels.
     shape
         Size of each axis.
+    dtype
+        Of the pixels.
     """
     units = [symbol_of(str(said.get(name) or said.get("unit") or "pixel")) for name in ("unit", "yunit", "zunit")]
     lengths = [None if not number else 1 / number for number in resolution]

@@ -29,6 +29,12 @@ OBJECTIVE = (
     "WorkingDistanceUnit",
     "Iris",
 )
+LEFT_OUT = {
+    *("Arc", "Detector", "Dichroic", "Experimenter", "Filament", "Filter", "FilterSet", "ImagingEnvironment", "Laser"),
+    *("LightEmittingDiode", "Plate", "Project", "ROI", "Screen", "StageLabel"),
+    *(f"{kind}Annotation" for kind in ("Boolean", "Comment", "Double", "File", "List", "Long", "Tag", "Term", "XML")),
+}
+"""Elements that a profile has no place for."""
 MICROSCOPE = ("Manufacturer", "Model", "SerialNumber", "LotNumber", "Type")
 
 
@@ -86,6 +92,7 @@ def profile_from_ome(text: str, *, axes: str, dtype: str, count: int) -> StackPr
         significant_bits=int(bits) if bits.isdecimal() else None,
         microscope=_kept(_referred(root, image, "InstrumentRef", "Instrument", "Microscope"), MICROSCOPE),
         annotations=tuple(_annotation(element) for element in _all(root, "MapAnnotation")),
+        left_out=tuple(sorted({name for element in root.iter() if (name := _name(element)) in LEFT_OUT})),
     )
 
 

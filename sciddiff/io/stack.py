@@ -121,6 +121,12 @@ class _Planes(Pixels):
         if self.dims == STACK_DIMS:
             self.shape = (len(source.indexes), frames, depth, height, width)
 
+    def take(self, key: tuple[slice, ...], layer: int) -> NDArray[Any]:
+        """Layer 0 or 1, values or validity, of a window; integers are valid without being read."""
+        if layer == 1 and np.dtype(self.profile.dtype).kind != "f":
+            return np.ones([len(range(*part.indices(size))) for part, size in zip(key, self.shape, strict=True)], bool)
+        return super().take(key, layer)
+
     def _read(self, key: tuple[slice, ...]) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
         ranges = [range(*part.indices(size)) for part, size in zip(key, self.shape, strict=True)]
         planes = ranges[1:-2] or [range(1), range(1)]

@@ -126,8 +126,11 @@ def stack_file(path: str) -> StackFile:
         stat = os.stat(path)
     except OSError:
         raise InputError(f"{path}: no such file") from None
-    opened = _zarr if os.path.isdir(path) else _tiff
-    return opened(path, (stat.st_ino, stat.st_size, stat.st_mtime_ns, os.getpid()))
+    identity = (stat.st_ino, stat.st_size, stat.st_mtime_ns, os.getpid())
+    if not os.path.isdir(path):
+        return _tiff(path, identity)
+    told = (os.path.join(path, name) for name in ("zarr.json", ".zattrs"))
+    return _zarr(path, identity + tuple(os.stat(name).st_mtime_ns for name in told if os.path.exists(name)))
 
 
 @lru_cache(maxsize=16)
@@ -173,7 +176,7 @@ def _series(path: str, tiff: Any) -> Any:
 def _refuse_short(path: str, series: Any) -> None:
     """Raise if pages that the file speaks of are not there, or pixels lie beyond its end."""
     size = os.path.getsize(path)
-    pages = list(series._pages) if series.dataoffset is None else []
+    pages = list(series.pages) if series.dataoffset is None else []
     end = 0 if series.dataoffset is None else series.dataoffset + series.nbytes
     needed = series.size // max(series.keyframe.size, 1)
     if end == 0 and len(pages) < needed:

@@ -111,6 +111,8 @@ class StackProfile:
     microscope: Mapping[str, str] = field(default_factory=dict)
     """By the names of OME: Manufacturer, Model, ..."""
     annotations: tuple[Annotation, ...] = ()
+    left_out: tuple[str, ...] = ()
+    """What the file says beyond that, by the names of OME: it is not written again."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -275,6 +277,7 @@ def stack_profile_from_dict(data: Mapping[str, Any]) -> StackProfile:
         "position": Spatial(*data["position"]),
         "position_unit": Units(*data["position_unit"]),
         "times": tuple(data["times"]),
+        "left_out": tuple(data["left_out"]),
         "objective": None if data["objective"] is None else Objective(**data["objective"]),
         "annotations": tuple(Annotation(space, tuple((k, v) for k, v in items)) for space, items in pairs),
     }

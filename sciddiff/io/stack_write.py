@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from sciddiff.errors import OptionError, OutputError
 from sciddiff.io.ngff import finite, multiscale, shown
 from sciddiff.io.ome import is_big, layout_of, write_levels
 from sciddiff.io.ome_build import ome_from_profile
-from sciddiff.io.profile import plain_profile
+from sciddiff.io.profile import RasterWarning, plain_profile
 from sciddiff.io.pyramid import add_levels, coding
 from sciddiff.io.stack_ngff import ATTRIBUTE
 from sciddiff.io.stack_profile import FORMAT, StackProfile, stack_profile_to_dict
@@ -59,6 +60,7 @@ def write_stack_ome_tiff(
         An option that it does not know.
     """
     _refuse_unfit(pixels, path, profile)
+    warn_left_out(profile, path.name)
     layout = stack_layout_of(path, profile, options, shape=pixels.shape[-2:])
     scratch = path.with_name(f"{path.name}.levels.zarr")
     shutil.rmtree(scratch, ignore_errors=True)
@@ -107,6 +109,21 @@ def _refuse_unfit(pixels: Any, path: Path, profile: StackProfile) -> None:
         raise OutputError(f"{path}: pixels are {pixels.dtype}, the profile says {profile.dtype}")
 
 
+def warn_left_out(profile: StackProfile, name: str) -> None:
+    """Warn of what the source says and no file of ours.
+
+    Parameters
+    ----------
+    profile
+        Of the stack.
+    name
+        Of the output.
+    """
+    if profile.left_out:
+        message = f"{name}: of the source's metadata {', '.join(profile.left_out)} are not kept"
+        warnings.warn(message, RasterWarning, stacklevel=3)
+
+
 def _add_levels(group: Any, pixels: Any, profile: StackProfile, check: Callable[[], None]) -> list[Any]:
     single = plain_profile(["plane"], dtype=profile.dtype)
     return add_levels(group, pixels, None, profile=single, name=str, axes=AXES, check=check)
@@ -150,6 +167,7 @@ def finish_stack_ome_zarr(
         os.rename(group_path / "pixels", group_path / "0")
     group: Any = zarr.open_group(group_path, mode="r+")
     _refuse_unfit(group["0"], group_path, profile)
+    warn_left_out(profile, group_path.name)
     if version == "0.4" and group.metadata.zarr_format == 3:
         shutil.rmtree(older, ignore_errors=True)
         copied: Any = zarr.create_group(older, zarr_format=2)
