@@ -12,6 +12,9 @@ from sciddiff.cli.output import Progress, show
 if TYPE_CHECKING:
     from sciddiff.evaluation.evaluate import Evaluation
 
+OCTAVES = 2
+"""Of detail in the table, the finest; the report and the JSON have all."""
+
 
 @click.command()
 @click.argument("prediction")
@@ -124,22 +127,27 @@ def _refuse(output: Path | None, overwrite: bool) -> None:
 
 
 def _print(found: "Evaluation") -> None:
-    """One table a method: a row a metric, a column a band where they are few, else a row a band."""
+    """One table a method: of rasters a row a band and the finest octaves, of microscopy a row a metric."""
     from rich.console import Console
     from rich.table import Table
 
     from sciddiff.evaluation.score_text import cell, columns, title_of
 
-    console = Console(highlight=False, soft_wrap=False)
+    console = Console(highlight=False)
     for method, rows in found.scores.items():
         names = columns(rows)
-        table = Table(box=None, pad_edge=False, title=method, title_justify="left", title_style="bold")
-        table.add_column("")
-        for band in rows:
-            table.add_column(band, justify="right")
-        for name in names:
-            figures = (cell(name, row.get(name, math.nan)) for row in rows.values())
-            table.add_row(title_of(name, found.unit), *figures)
+        if found.kind == "raster":
+            coarse = [name for name in names if name.startswith("power_")][OCTAVES:]
+            names = [name for name in names if name not in coarse]
+        titles = [title_of(name, found.unit) for name in names]
+        body = [[band, *(cell(name, row.get(name, math.nan)) for name in names)] for band, row in rows.items()]
+        lines = [[method, *titles], *body]
+        head, *lines = lines if found.kind == "raster" else [list(column) for column in zip(*lines)]
+        table = Table(box=None, pad_edge=False)
+        for at, title in enumerate(head):
+            table.add_column(title, justify="right" if at else "left")
+        for line in lines:
+            table.add_row(*line)
         console.print(table)
         console.print()
     _notes(found)

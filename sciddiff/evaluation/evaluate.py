@@ -210,7 +210,7 @@ def _score_raster(
         "rmse": math.sqrt(error),
         "ssim": _mean([row["ssim"] for row in rows.values()]),
         **_mean_rows([{name: row[name] for name in row if name.startswith("power")} for row in rows.values()]),
-        "sam": _sam(pairs) if len(rows) > 1 and pairs.ratio == 1 else math.nan,
+        "sam": _sam(pairs) if len(rows) > 1 else math.nan,
         "ergas": 100 / ratio * math.sqrt(_mean(relative)) if relative else math.nan,
     }
     return rows

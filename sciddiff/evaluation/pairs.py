@@ -16,7 +16,7 @@ from sciddiff.errors import InputError
 
 PLANE_DIMS = ("y", "x")
 NEAR = 1e-2
-"""Share of a pixel by which two grids may be apart over the whole image."""
+"""Share of a pixel by which the corners of two grids, or without a CRS the sizes of pixels, may differ."""
 
 LARGEST = 2048
 """Side of the middle of a larger plane, from which spectra and objects come."""
@@ -69,14 +69,23 @@ class Pairs:
                 yield self.plane(band, place)
 
     def strips(self, place: Mapping[str, int], rows: int) -> Iterator[tuple[Array, Array]]:
-        """All bands that both have, (c, rows, w) at a time."""
+        """All bands that both have, (c, rows, w) at a time, of image and reference."""
         both = [(own, band) for band, own in enumerate(self.bands) if own is not None]
-        for start in range(0, self.reference.sizes["y"], rows):
-            part = slice(start, start + rows)
-            yield tuple(  # type: ignore[misc]
-                np.stack([_values(image, number, place, part) for number in numbers])
-                for image, numbers in zip((self.image, self.reference), zip(*both))
-            )
+        height, width = self.reference.sizes["y"], self.reference.sizes["x"]
+        rows = -(-rows // self.ratio) * self.ratio
+        for start in range(0, height, rows):
+            part = slice(start, min(start + rows, height))
+            truth = np.stack([_values(self.reference, band, place, part) for _, band in both])
+            yield np.stack([self._rows(own, place, part, width) for own, _ in both]), truth
+
+    def _rows(self, own: int, place: Mapping[str, int], rows: slice, width: int) -> Array:
+        """Rows of a band of the image on the reference's grid; one low row beyond makes them those of the whole."""
+        if self.ratio == 1:
+            return _values(self.image, own, place, rows)
+        first = max(0, rows.start // self.ratio - 1)
+        low = _values(self.image, own, place, slice(first, rows.stop // self.ratio + 1))
+        start = rows.start - first * self.ratio
+        return _enlarged(low, (len(low) * self.ratio, width))[start : start + rows.stop - rows.start]
 
 
 def pair(image: xr.DataArray, reference: xr.DataArray, *, name: str, reference_name: str, coarser: bool) -> Pairs:
@@ -123,7 +132,7 @@ def pixel_size(image: xr.DataArray) -> tuple[float, str]:
         With a grid.
     """
     grid = io.grid_of(image)
-    if grid.affine.is_identity or (math.isclose(abs(grid.affine.a), 1.0) and grid.crs is None):
+    if grid.affine.is_identity:
         return 1.0, "px"
     length = math.sqrt(abs(grid.affine.determinant))
     return length, "um" if grid.crs is None else str(grid.crs.units[0])
@@ -173,16 +182,16 @@ def _ratio(image: xr.DataArray, reference: xr.DataArray) -> int | None:
     ratio = round(other.shape[0] / own.shape[0])
     if ratio < 1 or (own.shape[0] * ratio, own.shape[1] * ratio) != tuple(other.shape):
         return None
-    if own.crs is None and other.crs is None and (own.affine.is_identity or other.affine.is_identity):
-        return ratio  # one of them has no pixel size: nothing to compare
     if own.crs != other.crs:
         return None
     across = ~other.affine * own.affine
-    corners = [across * (x, y) for x in (0, own.shape[1]) for y in (0, own.shape[0])]
-    wanted = [(ratio * x, ratio * y) for x in (0, own.shape[1]) for y in (0, own.shape[0])]
-    apart = max(abs(a - b) for corner, want in zip(corners, wanted) for a, b in zip(corner, want))
-    size = max(other.shape)
-    return ratio if apart < max(NEAR, 1e-3 * size * (own.crs is None)) else None
+    if own.crs is None:  # of stacks the size of pixels counts where both say it, not the place on the stage
+        unknown = own.affine.is_identity or other.affine.is_identity
+        sides = math.hypot(across.a, across.d), math.hypot(across.b, across.e)
+        return ratio if unknown or max(abs(side / ratio - 1) for side in sides) < NEAR else None
+    corners = [(x, y) for x in (0, own.shape[1]) for y in (0, own.shape[0])]
+    apart = [math.dist(across * corner, (ratio * corner[0], ratio * corner[1])) for corner in corners]
+    return ratio if max(apart) < NEAR else None
 
 
 def _bands(image: xr.DataArray, reference: xr.DataArray, name: str, other: str) -> tuple[int | None, ...]:

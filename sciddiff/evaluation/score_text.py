@@ -64,7 +64,7 @@ def cell(metric: str, value: float) -> str:
     if math.isnan(value):
         return "-"
     if metric.startswith("power_") or metric == "spectral_bias":
-        return f"{value:+.1f}"
+        return f"{value:+z.1f}"
     if metric in ("psnr", "sam", "ergas"):
         return f"{value:.2f}"
     if metric == "limited_by_pixels":
