@@ -26,6 +26,11 @@ CITATION = {
 }
 
 
+WEIGHTS = "weights.pt"
+LIMITS = """Detail that the measurement does not tell is that of the scenes of training, on average: where it is unsure,
+the result is smooth. It is no new measurement. Samples and uncertainty need sciddiff itself."""
+
+
 @dataclass(frozen=True)
 class Sizes:
     """Sizes of windows: of the image that goes in, in its pixels, and the margin to be cut off what comes out.
@@ -60,7 +65,7 @@ def sizes(model: Model) -> Sizes:
 
 
 def describe(
-    model: Model, *, authors: Sequence[str], files: Mapping[str, str], torch_version: str, tolerance: float
+    model: Model, *, authors: Sequence[str], sums: Mapping[str, str], torch_version: str, tolerance: float
 ) -> dict[str, Any]:
     """The description of a package, as `rdf.yaml` holds it.
 
@@ -70,8 +75,8 @@ def describe(
         What is packed.
     authors
         Names.
-    files
-        SHA-256 by file name: weights.pt, test_input.npy, test_output.npy, recipe.yaml.
+    sums
+        SHA-256 of each file of the package by its name.
     torch_version
         That traced the weights.
     tolerance
@@ -80,7 +85,7 @@ def describe(
     recipe = model.recipe
 
     def file(name: str) -> dict[str, str]:
-        return {"source": name, "sha256": files[name]}
+        return {"source": name, "sha256": sums[name]}
 
     return {
         "format_version": FORMAT,
@@ -94,9 +99,11 @@ def describe(
         "documentation": "README.md",
         "covers": ["cover.png"],
         "attachments": [file("recipe.yaml")],
-        "inputs": [{**_input(model), "test_tensor": file("test_input.npy")}],
-        "outputs": [{**_output(model), "test_tensor": file("test_output.npy")}],
-        "weights": {"torchscript": {**file("weights.pt"), "pytorch_version": torch_version}},
+        "inputs": [{**_input(model), "test_tensor": file("test_input.npy"), "sample_tensor": file("sample_input.tif")}],
+        "outputs": [
+            {**_output(model), "test_tensor": file("test_output.npy"), "sample_tensor": file("sample_output.tif")}
+        ],
+        "weights": {"torchscript": {**file(WEIGHTS), "pytorch_version": torch_version}},
         "config": {
             "bioimageio": {
                 "reproducibility_tolerance": [{"relative_tolerance": AGREEMENT, "absolute_tolerance": tolerance}],
@@ -166,7 +173,7 @@ def page(model: Model, *, instrument: Mapping[str, Sequence[float]], authors: Se
     """
     sections = {
         "Use": _use(model, instrument),
-        "Limits": _limits(model),
+        "Limits": LIMITS,
         "Training": _training(model),
         "Validation": _validation(model),
         "Licence": f"Apache-2.0. Authors: {', '.join(authors)}. Exported by sciddiff {__version__}.",
@@ -177,19 +184,19 @@ def page(model: Model, *, instrument: Mapping[str, Sequence[float]], authors: Se
 
 def _use(model: Model, instrument: Mapping[str, Sequence[float]]) -> str:
     size, recipe = sizes(model), model.recipe
-    optional = ", ".join(recipe.optional_bands)
+    missing = f"; zero where missing: {', '.join(recipe.optional_bands)}" if recipe.optional_bands else ""
     limits = recipe.task.pixel_size
     told = "; ".join(f"{name} {', '.join(f'{number:g}' for number in numbers)}" for name, numbers in instrument.items())
     lines = [
         f"One graph: the image as it was measured goes in, the restored one comes out, {_grid(size.ratio)}. It holds "
         "the linear estimate, one evaluation of the network and the projection on what was measured: the posterior "
         "mean, without chance.",
-        f"- Channels in: {', '.join(model.task.inputs[0].bands)}" + (f"; zero where missing: {optional}." * bool(optional)),
+        f"- Channels in: {', '.join(model.task.inputs[0].bands)}{missing}.",
         f"- Channels out: {', '.join(model.task.bands)}.",
         f"- Values: {'reflectance, about 0 to 1' if model.task.absolute else 'any unit, gain and offset'}; finite: "
         "fill invalid pixels first.",
-        f"- Sides: {size.least} pixels and more by steps of {size.step}. Of the result {size.halo} pixels a side depend "
-        "on what lies beyond the window: cut them off, or continue the image by its last pixel.",
+        f"- Sides: {size.least} pixels and more by steps of {size.step}. Of the result {size.halo} pixels a side "
+        "depend on what lies beyond the window: cut them off, or continue the image by its last pixel.",
         f"- Instrument: {told or 'the nominal one'}.",
     ]
     if limits is not None:
@@ -201,17 +208,10 @@ def _grid(ratio: int) -> str:
     return "on the same grid" if ratio == 1 else f"on a grid {ratio} times finer"
 
 
-def _limits(model: Model) -> str:
-    return (
-        "Detail that the measurement does not tell is that of the scenes of training, on average: where it is unsure "
-        "the result is smooth. It is no new measurement. Uncertainty and samples need sciddiff itself."
-    )
-
-
 def _training(model: Model) -> str:
     provenance = model.record.get("provenance", {})
     scenes = provenance.get("trained_on", [])
-    told = f"{provenance['steps']} steps on {provenance.get('device', 'unknown')}. " if "steps" in provenance else ""
+    told = f"{provenance['steps']} steps. " if "steps" in provenance else ""
     listed = "Scenes:\n\n" + "\n".join(f"- {scene}" for scene in scenes) if scenes else "The scenes are not recorded."
     return f"{told}The recipe is attached as recipe.yaml. {listed}"
 
@@ -221,11 +221,13 @@ def _validation(model: Model) -> str:
     metrics = model.record.get("metrics", {})
     tables = []
     if validation := metrics.get("validation"):
-        tables.append("PSNR in dB on held-out places, the peak one unit of the scaled scenes:\n\n" + _table(validation))
-    tables += [f"PSNR in dB on {scene}, not used in training:\n\n{_table(row)}" for scene, row in metrics.get("test", {}).items()]
+        peak = "a reflectance of 1" if model.task.absolute else "one spread of a band"
+        tables.append(f"PSNR in dB on held-out places, the peak {peak}; `mean` is this model:\n\n{_table(validation)}")
+    for scene, row in metrics.get("test", {}).items():
+        tables.append(f"PSNR in dB on {scene}, not used in training; `posterior mean` is this model:\n\n{_table(row)}")
     tables.append(
-        "To validate on an image of your own, degrade a clean one by the instrument and compare what comes out with it: "
-        "`sciddiff simulate` does the first."
+        "To validate on an image of your own, degrade a clean one by the instrument and compare what comes out with "
+        "it: `sciddiff simulate` does the first."
     )
     return "\n\n".join(tables)
 

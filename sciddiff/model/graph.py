@@ -3,9 +3,9 @@
 The instrument's numbers are constants of the graph, so that it has a single input.
 """
 
+import io
 import math
 import warnings
-from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -43,7 +43,7 @@ class MeanGraph(nn.Module):
         side = unit_of(self.task.stride, self.network.stride)
         blank = torch.zeros(1, self.task.inputs[0].channels, side, side)
         known = self._observe(blank, instrument)
-        self.instrument: Mapping[str, Tensor] = known.instrument
+        self.instrument = known.instrument
         self.numbers = known.numbers
 
     def _observe(self, image: Tensor, instrument: Instrument | None = None) -> Observation:
@@ -92,7 +92,7 @@ def input_unit(model: Restorer) -> int:
     return unit_of(model.task.stride, model.network.stride) // model.task.inputs[0].ratio
 
 
-def to_torchscript(graph: MeanGraph, example: Tensor) -> torch.jit.ScriptModule:
+def to_torchscript(graph: MeanGraph, example: Tensor) -> bytes:
     """Trace a graph as TorchScript for any number of images, of any size, on any device.
 
     Parameters
@@ -101,13 +101,28 @@ def to_torchscript(graph: MeanGraph, example: Tensor) -> torch.jit.ScriptModule:
         On the CPU.
     example
         An image as the graph takes it.
+
+    Returns
+    -------
+    bytes
+        What `torch.jit.load` reads.
     """
+    stream = io.BytesIO()
     with warnings.catch_warnings():
         # that the instrument's numbers become constants is meant; TorchScript is what model zoos run
         warnings.simplefilter("ignore")
-        traced: torch.jit.ScriptModule = torch.jit.freeze(torch.jit.trace(graph.eval(), example, check_trace=False))
-    _follow_device(traced.graph)
-    return traced
+        traced = torch.jit.freeze(torch.jit.trace(graph.eval(), example, check_trace=False))
+        _follow_device(traced.graph)
+        torch.jit.save(traced, stream)
+    return stream.getvalue()
+
+
+def run_torchscript(weights: bytes, image: Tensor) -> Tensor:
+    """What a saved graph makes of images (b, c, h, w)."""
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        result: Tensor = torch.jit.load(io.BytesIO(weights))(image)
+    return result
 
 
 def _follow_device(graph: torch.Graph) -> None:
