@@ -25,7 +25,7 @@ def polyphase(low: Tensor, filters: Tensor) -> Tensor:
     low
         (b, c, h, w).
     filters
-        (ratio, ratio, k, k) for all bands, or (b, c, ratio, ratio, k, k); k odd.
+        (ratio, ratio, k, k) for all bands, or (b or 1, c, ratio, ratio, k, k); k odd.
 
     Returns
     -------
@@ -34,9 +34,10 @@ def polyphase(low: Tensor, filters: Tensor) -> Tensor:
     """
     b, c, h, w = low.shape
     ratio, size = filters.shape[-3], filters.shape[-1]
-    weights = filters.to(low).expand(b, c, ratio, ratio, size, size).reshape(b * c * ratio**2, 1, size, size)
-    padded = F.pad(low.reshape(1, b * c, h, w), (size // 2,) * 4, mode="replicate")
-    phases = F.conv2d(padded, weights, groups=b * c)
+    sets = filters.shape[0] if filters.ndim == 6 else 1
+    weights = filters.to(low).expand(sets, c, ratio, ratio, size, size).reshape(-1, 1, size, size)
+    padded = F.pad(low.reshape(-1, sets * c, h, w), (size // 2,) * 4, mode="replicate")
+    phases = F.conv2d(padded, weights, groups=sets * c)
     return F.pixel_shuffle(phases, ratio).reshape(b, c, h * ratio, w * ratio)
 
 

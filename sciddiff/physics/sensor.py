@@ -120,7 +120,7 @@ def degrade(high: Tensor, ratio: int, *, sigma: Tensor, shift: Tensor | None = N
     ratio
         High-resolution pixels along a low one.
     sigma
-        Standard deviations (b, c, 2) along rows and columns, in high-resolution pixels.
+        Standard deviations (b, c, 2) along rows and columns, in high-resolution pixels; b may be 1 for all.
     shift
         Offsets of the point spread function (b, c, 2), in high-resolution pixels.
     radius
@@ -194,13 +194,14 @@ def degrade_at(high: Tensor, ratio: int, *, sigma: Tensor, offset: Tensor, radiu
 
 
 def _read(high: Tensor, ratio: int, *, kernels: Tensor, radius: int) -> Tensor:
-    """Filter (b, c, h, w) by line kernels (2 b c, taps), rows and columns in turn, at every block's centre."""
+    """Filter (b, c, h, w) by line kernels (2 b c or 2 c, taps), rows and columns in turn, at every block's centre."""
     b, c, h, w = high.shape
-    kernels = kernels.reshape(b * c, 2, -1)
+    groups = kernels.shape[0] // 2
+    kernels = kernels.reshape(groups, 2, -1)
     first = (ratio - 1) // 2 - radius  # of the taps that the first low pixel reads
     last = (h // ratio - 1) * ratio + first + kernels.shape[2] - h
     pad = (-first, last)
-    image = F.pad(high.reshape(1, b * c, h, w), (*pad, *pad), mode="replicate")
-    image = F.conv2d(image, kernels[:, 0, None, :, None].to(high.dtype), stride=(ratio, 1), groups=b * c)
-    image = F.conv2d(image, kernels[:, 1, None, None, :].to(high.dtype), stride=(1, ratio), groups=b * c)
+    image = F.pad(high.reshape(-1, groups, h, w), (*pad, *pad), mode="replicate")
+    image = F.conv2d(image, kernels[:, 0, None, :, None].to(high.dtype), stride=(ratio, 1), groups=groups)
+    image = F.conv2d(image, kernels[:, 1, None, None, :].to(high.dtype), stride=(1, ratio), groups=groups)
     return image.reshape(b, c, h // ratio, w // ratio)

@@ -65,7 +65,7 @@ class SuperResolution(OneImage):
         gains = torch.tensor(given.get("mtf", self.nominal.tolist())).expand(b, c).to(image.device)
         level = torch.tensor(given.get("noise", (0.0,))).expand(b).to(image.device)
         known = torch.ones(b, device=image.device)
-        numbers = network_numbers(gains, level, gain_known=known, noise_known=known * ("noise" in given))
+        numbers = network_numbers(gains, level, gain_known=known, noise_known=known * float("noise" in given))
         return Observation({"image": image}, {"gain": gains}, numbers)
 
     def simulate(self, clean: Tensor, generator: Generator | None, *, instrument_dropout: float = 0.0) -> Observation:
