@@ -339,12 +339,15 @@ def _empty(folder: Path) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Remove a run, last what says that its outputs are published: a kill in between leaves what can be removed."""
-    for path in folder.iterdir():
+    """Remove a run, first its plan, last what says that its outputs are published: a kill in between leaves no run
+    that looks whole, and what can be removed."""
+    (folder / PLAN).unlink(missing_ok=True)
+    last = (DETECTED, PUBLISHED)
+    for path in sorted(folder.iterdir(), key=lambda path: (path.name in last, path.name == PUBLISHED)):
         if path.is_dir():
             shutil.rmtree(path)
-    for path in sorted(folder.iterdir(), key=lambda path: path.name == PUBLISHED):
-        path.unlink()
+        else:
+            path.unlink()
     folder.rmdir()
 
 
@@ -358,7 +361,7 @@ def check_run(folder: Path, *, deep: bool = False) -> dict[str, Any]:
     deep
         Read every finished core and compare checksums.
     """
-    folder = folder if (folder / PLAN).exists() else run_folder(folder)
+    folder = folder if (folder / PLAN).exists() or folder.suffix == ".run" else run_folder(folder)
     store = open_store(folder)
     cores = store.done()
     problems = [
