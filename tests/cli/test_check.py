@@ -104,6 +104,18 @@ def test_each_fault_is_named(call: Call, scene: Path, tmp_path: Path) -> None:
     assert call("check", scene, text).exit_code == 4
 
 
+def test_one_missing_file_among_several_ended_the_check_of_all(call: Call, scene: Path, tmp_path: Path) -> None:
+    missing = [tmp_path / name for name in ("no.safetensors", "no.tif", "no.run", "no.zarr")]
+    result = call("check", *missing, scene, "--json")
+    assert result.exit_code == 4
+    checked = json.loads(result.stdout)["checked"]
+    assert [bool(item["problems"]) for item in checked] == [True] * 4 + [False]
+    assert [item["kind"] for item in checked] == ["model", "raster", "run", "raster", "raster"]
+    assert "no model" in checked[0]["problems"][0]
+    assert checked[2]["problems"] == [f"{tmp_path / 'no.run'}: no run of predict is there"]
+    assert call("check", *missing[:2]).exit_code == 3
+
+
 def test_a_damaged_shard_of_a_run_is_found(call: Call, scene: Path, tmp_path: Path) -> None:
     predict_file(small_model(), str(scene), tmp_path / "out.tif", tile=32, shard=(0, 2))
     chunk = next((tmp_path / "out.tif.run" / "output.zarr").rglob("c/0/1/1"))
