@@ -10,7 +10,10 @@ import rasterio
 from sciddiff.errors import InterruptedRun, OptionError, OutputError
 from sciddiff.inference import compute as computing
 from sciddiff.inference import plan_file, predict_file
-from sciddiff.model import Model
+from sciddiff.io.profile import RasterWarning
+from sciddiff.model import Model, build
+from sciddiff.recipe import parse_recipe
+from tests.inference.conftest import write_scene
 
 SAMPLED: dict[str, Any] = {"steps": 2, "samples": 2, "tile": 64}
 
@@ -110,3 +113,23 @@ def test_an_address_that_means_other_pixels_of_the_same_file_is_another_input(
     predict_file(model, f"vrt://{scene}?bands=1,2", out, tile=64, shard=(0, 2))
     with pytest.raises(OptionError, match="whose input is"):
         predict_file(model, f"vrt://{scene}?{query}", out, tile=64)
+
+
+STRIPES = """
+version: 1
+name: stripes
+task: {kind: destripe}
+bands: [red, nir]
+network: {widths: [8], encoder_blocks: [0], denoiser_blocks: [1], stem: 2, embedding: 8}
+training: {patch: 32}
+"""
+
+
+def test_statistics_of_the_input_stayed_where_its_grid_is_kept(tmp_path: Path) -> None:
+    source = write_scene(tmp_path / "scene.tif", height=40, width=44)
+    with rasterio.open(source, "r+") as file:
+        file.update_tags(1, STATISTICS_MEAN="3", KEEP="me")
+    with pytest.warns(RasterWarning, match="STATISTICS_"):
+        predict_file(build(parse_recipe(STRIPES)), str(source), tmp_path / "out.tif")
+    with rasterio.open(tmp_path / "out.tif") as file:
+        assert file.tags(1) == {"KEEP": "me"}
