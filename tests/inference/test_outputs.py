@@ -1,5 +1,6 @@
 """Outputs that cannot be written are refused before a pixel is computed, and options may change while a run waits."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import rasterio
 
 from sciddiff.errors import InterruptedRun, OptionError, OutputError
 from sciddiff.inference import compute as computing
-from sciddiff.inference import plan_file, predict_file
+from sciddiff.inference import plan_file, predict_file, publish
 from sciddiff.io.profile import RasterWarning
 from sciddiff.model import Model, build
 from sciddiff.recipe import parse_recipe
@@ -133,3 +134,22 @@ def test_statistics_of_the_input_stayed_where_its_grid_is_kept(tmp_path: Path) -
         predict_file(build(parse_recipe(STRIPES)), str(source), tmp_path / "out.tif")
     with rasterio.open(tmp_path / "out.tif") as file:
         assert file.tags(1) == {"KEEP": "me"}
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".ome.tif"])
+def test_scratch_took_the_cores_of_the_network_to_be_smaller_than_the_product(
+    model: Model, tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is thrown away at the end is packed cheaply, and still no larger than 1.3 times what stays."""
+    scene = write_scene(tmp_path / "scene.tif", height=256, width=256)
+    output, sizes = tmp_path / f"out{suffix}", []
+
+    def measured(folder: Path) -> None:
+        sizes.append(sum(file.stat().st_size for file in folder.rglob("c/*/*") if file.is_file()))
+        sizes.append(sum(file.stat().st_size for file in folder.rglob("c/*/*/*") if file.is_file()))
+
+    monkeypatch.setattr(publish, "remove", measured)
+    predict_file(model, str(scene), output, tile=512)
+    codec = json.loads(next(output.with_name(f"{output.name}.run").rglob("pixels/zarr.json")).read_text())["codecs"]
+    assert codec[0]["configuration"]["codecs"][-1]["configuration"]["clevel"] == 1
+    assert 0 < sum(sizes) <= 1.3 * output.stat().st_size
