@@ -10,10 +10,14 @@ from sciddiff.cli.options import axes_option, json_option
 from sciddiff.cli.output import show
 
 if TYPE_CHECKING:
+    import numpy as np
     import xarray as xr
+    from numpy.typing import NDArray
 
-STATISTICS_SIDE = 512
-"""Statistics come from about this many rows and columns, evenly spread."""
+WHOLE = 2**20
+"""Pixels of a band up to which statistics come from all of them."""
+LOOK, LOOKS = 256, 8
+"""Of a larger raster: side of the windows that are read, and the most of them in a row and in a column."""
 
 
 @click.command()
@@ -154,15 +158,54 @@ def _is_model(path: str) -> bool:
 
 
 def _statistics(image: "xr.DataArray") -> list[dict[str, float]]:
-    """Return minimum, mean, maximum and valid share of each band."""
+    """Return minimum, mean, maximum and valid share of each band, in what is looked at."""
     import numpy as np
 
-    rows, cols = (max(1, size // STATISTICS_SIDE) for size in image.shape[1:])
-    thinned = image.isel(y=slice(None, None, rows), x=slice(None, None, cols)).load()
+    from sciddiff import io
+
+    shape = (image.shape[1], image.shape[2])
+    block = image.encoding["raster"].block
+    parts = []
+    for rows, cols in looks(shape, block):
+        values, valid = io.read_window(image, rows, cols)
+        kept = [band[known].astype(np.float64) for band, known in zip(values, valid, strict=True)]
+        parts.append([(known.size, len(band), *_summed(band)) for band, known in zip(kept, valid, strict=True)])
     result = []
-    for band in range(len(thinned)):
-        valid = np.asarray(thinned.valid[band])
-        values = np.asarray(thinned[band], dtype=np.float64)[valid]
-        numbers = {"min": values.min(), "mean": values.mean(), "max": values.max()} if values.size else {}
-        result.append({**{name: float(number) for name, number in numbers.items()}, "valid": float(valid.mean())})
+    for band in zip(*parts, strict=True):
+        sizes, counts, totals, lows, highs = (np.array(numbers) for numbers in zip(*band, strict=True))
+        told = {"min": lows.min(), "mean": totals.sum() / counts.sum(), "max": highs.max()} if counts.any() else {}
+        result.append({**{name: float(number) for name, number in told.items()}, "valid": counts.sum() / sizes.sum()})
     return result
+
+
+def _summed(values: "NDArray[np.float64]") -> tuple[float, float, float]:
+    """Sum, minimum and maximum."""
+    return (values.sum(), values.min(), values.max()) if values.size else (0.0, math.inf, -math.inf)
+
+
+def looks(shape: tuple[int, int], block: tuple[int, int]) -> list[tuple[slice, slice]]:
+    """
+    Return evenly spread windows of a raster, few enough for any size; all of it where it is small.
+
+    Parameters
+    ----------
+    shape : tuple
+        Rows and columns.
+    block : tuple
+        Rows and columns that are decoded at once; of strips as wide as the raster fewer rows are read.
+    """
+    if math.prod(shape) <= WHOLE:
+        return [(slice(0, shape[0]), slice(0, shape[1]))]
+    strips = block[1] >= shape[1]
+    height = min(LOOK, max(block[0], 2 * WHOLE // shape[1])) if strips else LOOK
+    return [(row, col) for row in _spread(shape[0], height, block[0]) for col in _spread(shape[1], LOOK, block[1])]
+
+
+def _spread(size: int, side: int, block: int) -> list[slice]:
+    """Windows along an axis, at the beginning of blocks where there are several."""
+    side = min(size, side)
+    count = min(LOOKS, max(1, size // side))
+    starts = [round(at * (size - side) / max(1, count - 1)) for at in range(count)]
+    if block < size:
+        starts = [min(start // block * block, size - side) for start in starts]
+    return [slice(start, start + side) for start in sorted(set(starts))]

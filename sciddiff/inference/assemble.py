@@ -1,9 +1,5 @@
 """From the store to files: each product is joined, read back against the ledger, and moved to its path when whole."""
 
-import json
-import logging
-import os
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -12,19 +8,17 @@ from typing import Any, cast
 
 from rasterio.windows import Window
 
-from sciddiff.errors import InterruptedRun, OutputError, OutputExistsError
+from sciddiff.errors import InterruptedRun, OutputError
 from sciddiff.inference.plan import Product
-from sciddiff.inference.store import PUBLISHED, Core, Store, remove
+from sciddiff.inference.publish import publish_run
+from sciddiff.inference.store import Core, Store
 from sciddiff.io import cog
 from sciddiff.io.profile import RasterProfile
 from sciddiff.io.stack_profile import StackProfile
 from sciddiff.io.stored import Encoder
-from sciddiff.io.target import sync
 from sciddiff.io.virtual import virtual_raster
 from sciddiff.model.windows import Window as Place
 from sciddiff.model.windows import span
-
-log = logging.getLogger("sciddiff")
 
 
 class DamagedStore(OutputError):
@@ -64,30 +58,14 @@ def assemble_run(store: Store, *, overwrite: bool, stop: Callable[[], str | None
         if (name := stop()) is not None:
             raise InterruptedRun(f"stopped by {name} while joining; the same command continues")
 
-    ready = []
+    ready = {}
     for product in store.plan.products:
         try:
-            ready.append((product, _join(store, product, cores, check)))
+            ready[product.name] = _join(store, product, cores, check)
         except OutputError as error:
             _blame_store(store, cores, error)
             raise
-    _publish(store.folder, ready, overwrite=overwrite, provenance=store.plan.provenance)
-    remove(store.folder)
-
-
-def is_published(folder: Path) -> bool:
-    """Whether the outputs of a run are at their paths already, and only the run is left to be removed."""
-    try:
-        record: dict[str, list[int]] = json.loads((folder / PUBLISHED).read_text())
-    except (OSError, ValueError):
-        return False
-    return all(Path(path).exists() and _identity(Path(path)) == known for path, known in record.items())
-
-
-def finish_published(folder: Path) -> None:
-    """Remove a run whose outputs are published."""
-    log.info("the outputs were whole already; the run is removed")
-    remove(folder)
+    publish_run(store, ready, overwrite=overwrite)
 
 
 def _blame_store(store: Store, cores: Mapping[int, Core], error: OutputError) -> None:
@@ -246,54 +224,3 @@ def _compare(
             where = f"row {window.row}, column {window.col}"
             where += f", plane {window.frame}" if product.is_stack else ""
             raise OutputError(f"{product.path}: pixels at {where} read back differently: nothing is kept")
-
-
-def _publish(
-    folder: Path, ready: list[tuple[Product, Path]], *, overwrite: bool, provenance: Mapping[str, str]
-) -> None:
-    """Move whole products to their paths; what says so is written first, for a kill in between."""
-    for product, _ in ready:
-        refuse_existing(product.path, overwrite=overwrite)
-    draft = folder / f"{PUBLISHED}.tmp"
-    draft.write_text(json.dumps({str(product.path): _identity(path) for product, path in ready}))
-    sync(draft)
-    os.replace(draft, folder / PUBLISHED)
-    for product, path in ready:
-        _write_provenance(product.path, provenance)
-        if path.is_dir():
-            _publish_folder(path, product.path)
-        else:
-            cog.publish(path, product.path, overwrite=overwrite)
-
-
-def _publish_folder(whole: Path, path: Path) -> None:
-    former = whole.with_name(f"{whole.name}.former")
-    if path.exists():
-        os.rename(path, former)
-    os.rename(whole, path)
-    shutil.rmtree(former, ignore_errors=True)
-
-
-def refuse_existing(path: Path, *, overwrite: bool) -> None:
-    """Raise if an output is there and may not be replaced.
-
-    Raises
-    ------
-    OutputExistsError
-        It is.
-    """
-    if os.path.lexists(path) and not overwrite:
-        raise OutputExistsError(f"{path} exists; pass --overwrite to replace it")
-
-
-def _write_provenance(path: Path, provenance: Mapping[str, str]) -> None:
-    beside = path.with_name(f"{path.name}.json")
-    draft = beside.with_name(f".{beside.name}.tmp")
-    draft.write_text(json.dumps({name.lower(): text for name, text in provenance.items()}, indent=2) + "\n")
-    os.replace(draft, beside)
-
-
-def _identity(path: Path) -> list[int]:
-    """What stays the same when a file or folder is renamed."""
-    stat = path.stat()
-    return [stat.st_ino, stat.st_size if path.is_file() else 0, stat.st_mtime_ns if path.is_file() else 0]

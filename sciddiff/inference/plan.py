@@ -176,9 +176,7 @@ def make_plan(
     OptionError
         Where the outputs contradict each other or the request, or a creation option is not known.
     """
-    named = _outputs(output, uncertainty, request=request) + _extra_outputs(
-        model, extras or {}, taken=[output, uncertainty]
-    )
+    named = outputs_of(model, output, uncertainty, extras or {}, request=request)
     others = {name: tuple(_absolute(path) for path in paths) for name, paths in (inputs or {}).items()}
     fitted = open_inputs(model, source, others)
     _refuse_size(fitted, model.task, source=source, max_pixels=max_pixels or MAX_PIXELS)
@@ -196,7 +194,7 @@ def make_plan(
     plan = Plan(
         source=_absolute(source),
         inputs=others,
-        key=_key(model, [source, *(path for paths in others.values() for path in paths)], layout, request, products),
+        key=_key(asked(model, source, others, request=request, outputs=named), layout, products),
         layout=layout,
         request=request,
         grid=fitted.grid,
@@ -229,6 +227,20 @@ def open_inputs(model: Model, source: str, inputs: Inputs) -> Fitted:
         return fit_all(model.recipe, model.task, image, others)
     except InputError as error:
         raise error if source in str(error) else InputError(f"{named}: {error}") from error
+
+
+def outputs_of(
+    model: Model, output: Path, uncertainty: Path | None, extras: Mapping[str, Path], *, request: Request
+) -> list[tuple[str, Path, tuple[str, ...]]]:
+    """Name, path and results of all outputs.
+
+    Raises
+    ------
+    OptionError
+        They contradict each other or the request.
+    """
+    named = _outputs(output, uncertainty, request=request)
+    return named + _extra_outputs(model, extras, taken=[output, uncertainty])
 
 
 def _extra_outputs(
@@ -341,17 +353,30 @@ def fingerprint(source: str) -> list[list[Any]]:
     return files if plain else [[source, None, None], *files]
 
 
-def _key(
-    model: Model, sources: Sequence[str], layout: Layout, request: Request, products: Sequence[Product]
+def asked(
+    model: Model, source: str, inputs: Inputs, *, request: Request, outputs: Sequence[tuple[str, Path, tuple[str, ...]]]
 ) -> dict[str, Any]:
-    key = {
-        "version": __version__,
-        "model": model_hash(model),
-        "input": [stamp for source in sources for stamp in fingerprint(source)],
-        **{name: value for name, value in asdict(layout).items() if name != "halo_from"},
-        **asdict(request),
-        "products": [[item.name, item.path.name, list(item.results), item.profile.dtype] for item in products],
-    }
+    """What of a run's key is known without opening its inputs: model, request, files by the names they go under."""
+    others = {name: [_absolute(path) for path in given] for name, given in inputs.items()}
+    paths = {model.task.inputs[0].name: [source], **others}
+    return _plain(
+        {
+            "version": __version__,
+            "model": model_hash(model),
+            "input": {name: [fingerprint(path) for path in given] for name, given in paths.items()},
+            **asdict(request),
+            "outputs": [[name, path.name, list(results)] for name, path, results in outputs],
+        }
+    )
+
+
+def _key(known: Mapping[str, Any], layout: Layout, products: Sequence[Product]) -> dict[str, Any]:
+    cut = {name: value for name, value in asdict(layout).items() if name != "halo_from"}
+    return {**known, **_plain({**cut, "dtypes": [item.profile.dtype for item in products]})}
+
+
+def _plain(key: Mapping[str, Any]) -> dict[str, Any]:
+    """As it comes back from JSON."""
     plain: dict[str, Any] = json.loads(json.dumps(key))
     return plain
 

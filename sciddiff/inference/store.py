@@ -114,13 +114,13 @@ class Store:
         line: dict[str, Any] = {"number": number, "checksums": {}, "holes": {}, "clipped": {}, "partly": {}}
         try:
             for item in self.plan.products:
-                values = np.concatenate([tile.results[name] for name in item.results])
-                valid = np.concatenate([_validity(tile, name) for name in item.results])
+                values = _joined([tile.results[name] for name in item.results])
+                valid = _joined([_validity(tile, name) for name in item.results])
                 pixels, mask, clipped, partly = self.encoder(item).encode(values, valid, row=window.row, col=window.col)
                 self.array(item, "pixels")[self.place(item, window)] = pixels
                 if mask is not None:
                     self.array(item, "mask")[rows, cols] = mask
-                line["checksums"][item.name] = [cog.checksum(pixels, None), cog.checksum(pixels, mask)]
+                line["checksums"][item.name] = cog.checksums(pixels, mask)
                 line["holes"][item.name] = mask is not None and not bool(mask.all())
                 line["clipped"][item.name], line["partly"][item.name] = clipped, partly
             self._write(json.dumps(line))
@@ -172,6 +172,10 @@ class Store:
             name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl"
             self._ledger = (self.folder / LEDGER / name).open("w", buffering=1)
         self._ledger.write(line + "\n")
+
+
+def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _validity(tile: Tile, name: str) -> NDArray[np.bool_]:
@@ -284,7 +288,7 @@ def _create_arrays(store: Store, product: Product) -> None:
         chunks=chunks,
         dtype=dtype,
         dimension_names=axes,
-        compressors=BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle"),
+        compressors=_codec(product),
         **common,
     )
     if store.has_mask(product):
@@ -298,6 +302,18 @@ def _create_arrays(store: Store, product: Product) -> None:
             compressors=BloscCodec(cname="zstd", clevel=5),
             **common,
         )
+
+
+def _codec(product: Product) -> BloscCodec:
+    """Small where the store becomes the output; where it is scratch, cheap: it shares its cores with the network.
+
+    Scratch is about as large as the product then. Integers of smooth scenery need an entropy coder for that, floats
+    do not gain from one.
+    """
+    if product.kind.endswith("zarr"):
+        return BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle")
+    whole = np.dtype(product.profile.dtype).kind in "iu"
+    return BloscCodec(cname="zstd" if whole else "lz4", clevel=1, shuffle="bitshuffle")
 
 
 def _pixels(product: Product, group: Path) -> str:
@@ -360,12 +376,15 @@ def _empty(folder: Path) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Remove a run, last what says that its outputs are published: a kill in between leaves what can be removed."""
-    for path in folder.iterdir():
+    """Remove a run, first its plan, last what says that its outputs are published: a kill in between leaves no run
+    that looks whole, and what can be removed."""
+    (folder / PLAN).unlink(missing_ok=True)
+    last = (DETECTED, PUBLISHED)
+    for path in sorted(folder.iterdir(), key=lambda path: (path.name in last, path.name == PUBLISHED)):
         if path.is_dir():
             shutil.rmtree(path)
-    for path in sorted(folder.iterdir(), key=lambda path: path.name == PUBLISHED):
-        path.unlink()
+        else:
+            path.unlink()
     folder.rmdir()
 
 
@@ -379,7 +398,7 @@ def check_run(folder: Path, *, deep: bool = False) -> dict[str, Any]:
     deep
         Read every finished core and compare checksums.
     """
-    folder = folder if (folder / PLAN).exists() else run_folder(folder)
+    folder = folder if (folder / PLAN).exists() or folder.suffix == ".run" else run_folder(folder)
     store = open_store(folder)
     cores = store.done()
     problems = [

@@ -124,7 +124,7 @@ def target_profile(fitted: Fitted, ratio: int) -> io.RasterProfile | None:
     if fitted.own_bands:
         where = {name: getattr(known, name) for name in ("transform", "crs_wkt", "gcps", "gcp_crs_wkt", "rpcs")}
         known = replace(plain_profile(fitted.own_bands), **where)
-    profile = known.select(fitted.result_bands)
+    profile = known.select(fitted.result_bands).without_statistics()
     at_corner = fitted.offset == (0.0, 0.0) and fitted.grid.shape == tuple(
         fitted.image.sizes[axis] * ratio for axis in "yx"
     )
