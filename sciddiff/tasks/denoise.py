@@ -155,7 +155,7 @@ class Denoise(OneImage):
             counts, electrons, variance = _disturbed(counts, electrons, variance, source)
         image, scene = (start + (each - lift) / k for each in (counts, electrons))
         law = 1 / per_unit, variance / per_unit**2 - dark / per_unit
-        return self._observation({"image": image, "truth": scene, "exact": torch.ones_like(dark)}, *law)
+        return self._observation({"image": image, "truth": scene, "exact": torch.ones_like(scene)}, *law)
 
     def truth(self, clean: Tensor, obs: Observation) -> Tensor:
         """The clean scene, or the other half of what was measured."""
@@ -163,7 +163,7 @@ class Denoise(OneImage):
 
     def trust(self, obs: Observation) -> Tensor:
         """Full for clean scenes, little for halves."""
-        exact = obs.inputs["exact"]
+        exact = obs.inputs["exact"][:, 0, 0, 0]
         return exact + TRUST_OF_HALF * (1 - exact)
 
     # ---- engine ----
@@ -266,7 +266,7 @@ def _measured(obs: Observation, scene: Tensor, noisy: Tensor, source: Generator)
     inputs = {
         "image": torch.where(has_noisy, image, obs.inputs["image"]),
         "truth": torch.where(has_noisy, truth, obs.inputs["truth"]),
-        "exact": (has_scene | ~has_noisy).flatten().to(noisy),
+        "exact": (has_scene | ~has_noisy).to(noisy).expand_as(noisy),
     }
     counted = has_noisy.flatten()
     law = {"gain": 1.0, "variance": 0.0}
