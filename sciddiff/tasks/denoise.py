@@ -147,15 +147,16 @@ class Denoise(OneImage):
         per_unit = drawn(settings.dose) / (bright - dark).clamp_min(torch.finfo(scene.dtype).tiny ** 0.5)
         ground, read = drawn(settings.background), drawn(settings.read_noise)
         k, lift, start = _column(per_unit), _column(ground), _column(dark)
-        electrons = (k * (scene - start) + lift).clamp_min(0)
+        expected = k * (scene - start) + lift
+        electrons = expected.clamp_min(0)
         white = torch.randn(scene.shape, generator=source, device=scene.device)
         counts = torch.poisson(electrons, generator=source) + _column(read) * white
         variance = ground + read**2
         if not nominal:
             counts, electrons, variance = _disturbed(counts, electrons, variance, source)
-        image, scene = (start + (each - lift) / k for each in (counts, electrons))
+        image, truth = start + (counts - lift) / k, scene + (electrons - expected) / k
         law = 1 / per_unit, variance / per_unit**2 - dark / per_unit
-        return self._observation({"image": image, "truth": scene, "exact": torch.ones_like(scene)}, *law)
+        return self._observation({"image": image, "truth": truth, "exact": torch.ones_like(scene)}, *law)
 
     def truth(self, clean: Tensor, obs: Observation) -> Tensor:
         """The clean scene, or the other half of what was measured."""
