@@ -42,8 +42,9 @@ def smooth(image: Tensor) -> Smooth:
     Returns
     -------
     Smooth
-        The sum of the bands, each times g = p / (p + v) for its noise's variance v and the signal's local power p; the
-        error of a band then has the variance g v. The coarsest mean stays.
+        The sum of the bands, each times p / (p + v) for its noise's variance v and the signal's local power p; and the
+        root of the sum of their errors v p / (p + v), there with p as the excess of a window's power over the noise's,
+        because the first estimate misses part of it. The coarsest mean stays.
 
     Notes
     -----
@@ -59,9 +60,9 @@ def smooth(image: Tensor) -> Smooth:
         power = box_mean(band.square(), side)
         first = (power - MARGIN * own).clamp_min(0) / power.clamp_min(own) * band
         signal = box_mean(first.square(), NEAR)
-        gain = signal / (signal + PILOT * own)
-        estimate = estimate + gain * band
-        error = error + own * (FAINT + (1 - FAINT) * gain)
+        estimate = estimate + signal / (signal + PILOT * own) * band
+        excess = (power - own).clamp_min(0) / power.clamp_min(own)
+        error = error + own * (FAINT + (1 - FAINT) * box_mean(excess, NEAR))
         coarse = mean
     return Smooth(estimate + coarse, error.sqrt())
 
