@@ -12,7 +12,10 @@ from sciddiff import __version__
 from sciddiff.cli.options import configure_logging, is_verbose, verbosity_options
 from sciddiff.errors import SciddiffError
 
-COMMANDS = ("demo", "predict", "assemble", "train", "simulate", "info", "check", "recipe", "models", "slurm")
+COMMANDS = (
+    *("demo", "predict", "assemble", "train", "simulate", "evaluate"),
+    *("info", "check", "recipe", "models", "slurm"),
+)
 """In the order of the help. The command `x` is the object `x` of the module `sciddiff.cli.x`."""
 
 ARGUMENTS = "sciddiff.arguments"

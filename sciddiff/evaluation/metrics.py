@@ -1,6 +1,7 @@
 """Metrics of images: arrays first (result, truth), bands first, invalid pixels left out everywhere."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,14 +107,18 @@ def sam(result: Array, truth: Array, *, valid: Mask | None = None) -> float:
     ----------
     Yuhas, Goetz, Boardman 1992.
     """
+    angles = spectral_angles(result, truth, valid=valid)
+    return float(angles.mean()) if angles.size else math.nan
+
+
+def spectral_angles(result: Array, truth: Array, *, valid: Mask | None = None) -> NDArray[np.float64]:
+    """Angles in degrees of the pixels that `sam` averages, (n,); see there."""
     every = _checked(result, truth, valid).all(0)
     a, x = truth[:, every].astype(np.float64), result[:, every].astype(np.float64)
     norms = np.sqrt((a**2).sum(0) * (x**2).sum(0))
     seen = norms > 0
-    if not seen.any():
-        return math.nan
     cosine = np.clip((a * x).sum(0)[seen] / norms[seen], -1, 1)
-    return float(np.degrees(np.arccos(cosine).mean()))
+    return np.asarray(np.degrees(np.arccos(cosine)))
 
 
 def ergas(result: Array, truth: Array, *, ratio: int, valid: Mask | None = None) -> float:
@@ -251,6 +256,54 @@ def octave_difference(result: Array, truth: Array, *, valid: Mask | None = None)
     with np.errstate(divide="ignore"):
         rounding = 20 * np.log10(np.finfo(np.float32).eps * level)
     return octave_power(result, valid=mask) - np.where(reference > rounding[:, None], reference, np.nan)
+
+
+class SpectralDistance(NamedTuple):
+    """Fine detail of a result against the truth's, in dB.
+
+    `bias` is the mean difference of power: below 0 detail was smoothed away, above 0 texture was made up. `distance` is
+    the root mean square, which does not cancel.
+    """
+
+    bias: float
+    distance: float
+
+
+def spectral_distance(
+    result: Array, truth: Array, *, cutoff: float = 0.5, valid: Mask | None = None
+) -> SpectralDistance:
+    """Difference of the logarithms of radial power between half the cut-off and the cut-off.
+
+    Parameters
+    ----------
+    result, truth
+        See `mse`; one gain of both shows as a bias.
+    cutoff
+        Highest frequency that the instrument passes, in cycles a pixel; 0.5 is Nyquist's.
+    valid
+        See `mse`.
+
+    Returns
+    -------
+    SpectralDistance
+        Over rings and bands with power in both; NaN where there are none.
+
+    Raises
+    ------
+    InputError
+        A cut-off outside (0, 0.5].
+    """
+    if not 0 < cutoff <= 0.5:
+        raise InputError(f"cutoff is {cutoff}; expected cycles a pixel above 0 and up to 0.5")
+    mask = _checked(result, truth, valid)
+    bins = max(4, min(truth.shape[-2:]) // 2)
+    frequency, reference = radial_spectrum(truth, bins=bins, valid=mask)
+    _, power = radial_spectrum(result, bins=bins, valid=mask)
+    fine = (frequency >= cutoff / 2) & (frequency <= cutoff) & (reference > 0) & (power > 0)
+    if not fine.any():
+        return SpectralDistance(math.nan, math.nan)
+    difference = 10 * np.log10(power[fine] / reference[fine])
+    return SpectralDistance(float(difference.mean()), float(np.sqrt((difference**2).mean())))
 
 
 def _rings(image: Array, edges: NDArray[np.float64], valid: Mask | None) -> NDArray[np.float64]:

@@ -1,0 +1,116 @@
+"""`sciddiff evaluate` as a user types it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import tifffile
+from click.testing import Result
+from rasterio.transform import from_origin
+from scipy import ndimage
+
+Call = Callable[..., Result]
+
+
+def write(path: Path, values: np.ndarray, *, pixel: float = 10) -> Path:
+    names = ("B02", "B03", "B04")[: len(values)]
+    options = {"crs": "EPSG:32631", "transform": from_origin(500000, 4e6, pixel, pixel), "nodata": 0}
+    size = {"count": len(values), "height": values.shape[1], "width": values.shape[2]}
+    with rasterio.open(path, "w", driver="GTiff", dtype="uint16", **size, **options) as file:
+        file.write(values.astype("uint16"))
+        file.descriptions = names
+    return path
+
+
+@pytest.fixture
+def scenes(tmp_path: Path) -> dict[str, Path]:
+    rng = np.random.default_rng(0)
+    truth = np.stack([ndimage.gaussian_filter(band, 1.5) for band in rng.uniform(500, 9000, (3, 72, 80))])
+    low = truth.reshape(3, 36, 2, 40, 2).mean((2, 4))
+    result = truth + rng.normal(0, 20, truth.shape)
+    return {
+        "truth": write(tmp_path / "truth.tif", truth),
+        "result": write(tmp_path / "result.tif", result),
+        "low": write(tmp_path / "low.tif", low, pixel=20),
+    }
+
+
+@pytest.fixture
+def cells(tmp_path: Path) -> dict[str, Path]:
+    rng = np.random.default_rng(1)
+    truth = 200 + 60 * ndimage.gaussian_filter(rng.normal(0, 1, (96, 96)), 3) * 10
+    paths = {}
+    for name, values in (("truth", truth), ("result", truth + rng.normal(0, 4, truth.shape)), ("noisy", truth / 2)):
+        paths[name] = tmp_path / f"{name}.tif"
+        tifffile.imwrite(paths[name], (values + (name == "noisy") * rng.normal(0, 30, truth.shape)).astype("uint16"))
+    return paths
+
+
+def test_a_raster_is_scored_by_band_beside_its_input(call: Call, scenes: dict[str, Path]):
+    result = call("evaluate", "-q", scenes["result"], scenes["truth"], "-i", f"input={scenes['low']}")
+    assert (result.exit_code, result.stderr) == (0, "")
+    for text in ("prediction", "input", "B02", "B04", "overall", "PSNR dB", "SSIM", "SAM deg", "ERGAS", "2-4 px dB"):
+        assert text in result.stdout
+    assert "PSNR with a peak of" in result.stdout
+
+
+def test_json_goes_to_stdout_alone_and_progress_to_stderr(call: Call, scenes: dict[str, Path]):
+    result = call(
+        "evaluate", scenes["result"], scenes["truth"], "-i", f"input={scenes['low']}", "--peak", 1e4, "--json"
+    )
+    told = json.loads(result.stdout)
+    assert "scoring: 6 of 6" in result.stderr
+    assert (told["kind"], told["peak"], told["prediction"]) == ("raster", 1e4, str(scenes["result"]))
+    scores = told["scores"]
+    assert scores["prediction"]["overall"]["rmse"] == pytest.approx(20, rel=0.03)
+    assert scores["prediction"]["overall"]["psnr"] == pytest.approx(20 * np.log10(1e4 / 20), abs=0.3)
+    assert scores["input"]["overall"]["psnr"] < scores["prediction"]["overall"]["psnr"]
+    assert scores["input"]["overall"]["power_2-4_px"] < -3
+
+
+def test_microscopy_is_scored_by_its_own_metrics(call: Call, cells: dict[str, Path], tmp_path: Path):
+    page = tmp_path / "report.html"
+    arguments = ("evaluate", "-q", cells["result"], cells["truth"], "-i", f"noisy={cells['noisy']}", "-o", page)
+    result = call(*arguments)
+    assert result.exit_code == 0, result.stderr
+    for text in ("MicroSSIM", "resolution px", "AP@0.5", "true objects", str(page)):
+        assert text in result.stdout
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    again = call(*arguments)
+    assert again.exit_code == 2
+    assert "--overwrite" in again.stderr
+    told = json.loads(call(*arguments, "--overwrite", "--json").stdout)
+    assert told["report"] == str(page)
+    rows = told["scores"]
+    assert rows["prediction"]["overall"]["micro_ssim"] > rows["noisy"]["overall"]["micro_ssim"]
+    assert rows["prediction"]["overall"]["true_up_to"] > rows["noisy"]["overall"]["true_up_to"]
+
+
+def test_the_kind_can_be_told(call: Call, cells: dict[str, Path]):
+    told = json.loads(call("evaluate", "-q", cells["result"], cells["truth"], "--kind", "raster", "--json").stdout)
+    assert told["scores"]["prediction"]["overall"]["rmse"] == pytest.approx(4, rel=0.1)
+    assert call("evaluate", cells["result"], cells["truth"], "--peak", 255).exit_code == 2
+
+
+def test_grids_that_differ_exit_with_3_naming_both(call: Call, scenes: dict[str, Path]):
+    result = call("evaluate", scenes["low"], scenes["truth"])
+    assert result.exit_code == 3
+    assert str(scenes["low"]) in result.stderr
+    assert str(scenes["truth"]) in result.stderr
+    assert "36 x 40" in result.stderr
+
+
+@pytest.mark.parametrize("text", ["noisy.tif", "=a.tif", "input=", "reference=a.tif"])
+def test_an_input_without_name_or_path_is_a_usage_error(call: Call, scenes: dict[str, Path], text: str):
+    result = call("evaluate", scenes["result"], scenes["truth"], "-i", text)
+    assert result.exit_code == 2
+    assert text in result.stderr
+
+
+def test_a_folder_that_is_not_there_is_told_before_any_work(call: Call, tmp_path: Path):
+    result = call("evaluate", "a.tif", "b.tif", "-o", tmp_path / "none" / "r.html")
+    assert result.exit_code == 1
+    assert "does not exist" in result.stderr
