@@ -9,7 +9,16 @@ from pydantic import BeforeValidator, Discriminator, Field, PrivateAttr, Tag
 from sciddiff.errors import RecipeError
 from sciddiff.recipe.files import find_rasters
 from sciddiff.recipe.section import BandKey, Count, Faults, Name, Positive, Section, Share, Window, bare_path, repeated
-from sciddiff.recipe.tasks import CloudMask, Dehaze, Denoise, Destripe, FillGaps, Pansharpen, RemoveClouds, SuperResolution
+from sciddiff.recipe.tasks import (
+    CloudMask,
+    Dehaze,
+    Denoise,
+    Destripe,
+    FillGaps,
+    Pansharpen,
+    RemoveClouds,
+    SuperResolution,
+)
 
 
 def _kind_of_offset(value: Any) -> str:
@@ -61,7 +70,7 @@ class Source(Section):
     guide: Guide | None = None
     """For tasks with further bands in their scenes."""
     noisy: Name | None = None
-    """For denoising: a raster of the same pixels as `path`, measured with little light; `path` is then its reference."""
+    """For denoising: a raster of the same pixels measured with little light, of which `path` is the reference."""
     noisy_only: bool = False
     """For denoising: the source itself is noisy and has no reference; it is learned from halves of its photons."""
 

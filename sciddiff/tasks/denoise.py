@@ -1,4 +1,4 @@
-"""Noise of light and electronics taken off one image: fluorescence microscopy, or any camera with the law Var = a E + b."""
+"""Noise of light and electronics taken off one image of a microscope, or of any camera with the law Var = a E + b."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from sciddiff.errors import OptionError
-from sciddiff.physics import anscombe
+from sciddiff.physics import anscombe, thinning
 from sciddiff.physics.fractal import uniform
 from sciddiff.recipe.tasks import Denoise as Settings
 from sciddiff.tasks import local, wiener
@@ -226,15 +226,13 @@ def _levels(scene: Tensor) -> tuple[Tensor, Tensor]:
     return dark, torch.where(bright > dark, bright, dark + 1)
 
 
-def _disturbed(
-    counts: Tensor, electrons: Tensor, variance: Tensor, source: Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Counts of some scenes with blurred noise, of some as bytes, their top clipped in the scene too; the variance of dark
-    pixels with rounding."""
+def _disturbed(counts: Tensor, electrons: Tensor, variance: Tensor, source: Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Counts, some with blurred noise, some as bytes, their top clipped in the scene too; the variance in the dark."""
     b = len(counts)
+    smeared = _column(uniform(source, (b,), low=0, high=1)).to(counts) < CORRELATED
     noise = counts - electrons
     blurred = torch.cat([_blur(each, float(uniform(source, (), low=BLUR[0], high=BLUR[1]))) for each in noise.split(1)])
-    counts = torch.where(_column(uniform(source, (b,), low=0, high=1)).to(counts) < CORRELATED, electrons + blurred, counts)
+    counts = torch.where(smeared, electrons + blurred, counts)
     low = counts.amin((1, 2, 3))
     shares = uniform(source, (b,), low=CLIPPED[0], high=CLIPPED[1])
     tops = [each.flatten().quantile(float(share)) for each, share in zip(counts, shares)]
@@ -259,11 +257,9 @@ def _blur(noise: Tensor, sigma: float) -> Tensor:
 def _measured(obs: Observation, scene: Tensor, noisy: Tensor, source: Generator) -> Observation:
     """Replace the simulation where something was measured: by a pair, or by two halves of it."""
     has_noisy, has_scene = (_column(part.abs().amax((1, 2, 3)) > 0) for part in (noisy, scene))
-    # Noise of the variance that the image's has, added to one half and taken from the other, makes them independent
-    white = torch.randn(noisy.shape, generator=source, device=noisy.device)
-    share = 0.5 * local.box_mean(noisy, 5).clamp_min(0).sqrt() * white
-    image = torch.where(has_scene, noisy, noisy / 2 + share)
-    truth = torch.where(has_scene, scene, noisy / 2 - share)
+    halves = [half / 2 for half in thinning.split(noisy, a=1.0, b=0.0, generator=source)]
+    image = torch.where(has_scene, noisy, halves[0])
+    truth = torch.where(has_scene, scene, halves[1])
     inputs = {
         "image": torch.where(has_noisy, image, obs.inputs["image"]),
         "truth": torch.where(has_noisy, truth, obs.inputs["truth"]),

@@ -87,4 +87,6 @@ def _mean(image: Tensor, step: int) -> Tensor:
     flat = image.reshape(b * c, 1, h, w)
     pad = 2 * step
     rows = F.conv2d(F.pad(flat, (0, 0, pad, pad), mode="replicate"), taps.view(1, 1, 5, 1), dilation=step)
-    return F.conv2d(F.pad(rows, (pad, pad, 0, 0), mode="replicate"), taps.view(1, 1, 1, 5), dilation=step).view(b, c, h, w)
+    return F.conv2d(F.pad(rows, (pad, pad, 0, 0), mode="replicate"), taps.view(1, 1, 1, 5), dilation=step).view(
+        b, c, h, w
+    )

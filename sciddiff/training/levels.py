@@ -1,6 +1,4 @@
-"""Scenes of tasks that learn from what was really measured: their levels, pairs of little and much light, noise alone."""
-
-from collections.abc import Sequence
+"""Scenes of tasks that learn from what was really measured: levels, pairs of little and much light, noise alone."""
 
 import numpy as np
 import xarray as xr
@@ -49,8 +47,7 @@ def paired(clean: xr.DataArray, noisy: xr.DataArray, *, name: str) -> tuple[xr.D
     counts, _ = electrons(noisy)
     (high, known), (low, seen) = (io.read_window(each, slice(None), slice(None)) for each in (clean, counts))
     lines = [
-        np.polyfit(reference[both], measured[both], 1)
-        for reference, measured, both in zip(high, low, known & seen)
+        np.polyfit(reference[both], measured[both], 1) for reference, measured, both in zip(high, low, known & seen)
     ]
     return _with(clean, np.stack([np.polyval(line, band) for line, band in zip(lines, high)])), counts
 
@@ -62,6 +59,6 @@ def _counting(band: NDArray[np.floating]) -> tuple[float, float]:
 
 
 def _with(image: xr.DataArray, values: NDArray[np.floating]) -> xr.DataArray:
-    bands: Sequence[str] = [str(name) for name in image.band.values]
+    bands = [str(name) for name in image.band.values]
     _, valid = io.read_window(image, slice(None), slice(None))
     return io.from_array(values.astype(np.float32), grid=io.grid_of(image), bands=bands, valid=valid)

@@ -59,7 +59,9 @@ def open_scenes(recipe: Recipe, task: Task, sources: Sequence[Source]) -> list[S
 def _open_scene(recipe: Recipe, source: Source, *, path: str, weight: float, task: Task) -> Scene:
     noisy = source.noisy_file()
     if (noisy is not None or source.noisy_only) and not task.takes_noisy:
-        raise InputError(f"{path}: the task {recipe.task.kind} learns from clean images; leave noisy and noisy_only out")
+        raise InputError(
+            f"{path}: the task {recipe.task.kind} learns from clean images; leave noisy and noisy_only out"
+        )
     scene_bands = task.scene_bands
     present = tuple(range(len(recipe.bands)))
     if source.bands is not None:
