@@ -1,5 +1,6 @@
 """From the store to files: each product is joined, read back against the ledger, and moved to its path when whole."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -13,7 +14,7 @@ from sciddiff.inference.plan import Product
 from sciddiff.inference.publish import publish_run
 from sciddiff.inference.store import Core, Store
 from sciddiff.io import cog
-from sciddiff.io.profile import RasterProfile
+from sciddiff.io.profile import RasterProfile, RasterWarning
 from sciddiff.io.stack_profile import StackProfile
 from sciddiff.io.stored import Encoder
 from sciddiff.io.virtual import virtual_raster
@@ -85,7 +86,8 @@ def _join(store: Store, product: Product, cores: Mapping[int, Core], check: Call
     if isinstance(product.profile, StackProfile):
         path = (_stack_zarr if product.kind.endswith("zarr") else _stack_tiff)(store, product, cores, check)
         if clipped:
-            log.warning("%s: %d values were clipped to the range of %s", product.path, clipped, product.profile.dtype)
+            told = f"{product.path.name}: {clipped} values were clipped to the range of {product.profile.dtype}"
+            warnings.warn(told, RasterWarning, stacklevel=2)
         return path
     holes = store.has_mask(product) and any(core.holes[product.name] for core in cores.values())
     encoder = cast(Encoder, store.encoder(product))

@@ -71,7 +71,7 @@ class Source(Section):
     guide: Guide | None = None
     """For tasks with further bands in their scenes."""
     noisy: Name | None = None
-    """For denoising: a raster of the same pixels as `path`, measured with little light; `path` is then its reference."""
+    """For denoising: a raster of the same pixels measured with little light, of which `path` is the reference."""
     noisy_only: bool = False
     """For denoising: the source itself is noisy and has no reference; it is learned from halves of its photons."""
 

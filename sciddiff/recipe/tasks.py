@@ -228,11 +228,11 @@ class Denoise(Settings):
 
     kind: Literal["denoise"]
     """Which task this is."""
-    dose: Annotated[tuple[Positive, Positive], BeforeValidator(pair)] = (4.0, 5000.0)
+    dose: Annotated[tuple[Positive, Positive], BeforeValidator(pair)] = (3.0, 2000.0)
     """Range of the electrons that bright structures have above the background, drawn in training (log-uniform)."""
-    background: Annotated[tuple[Positive, Positive], BeforeValidator(pair)] = (0.3, 300.0)
+    background: Annotated[tuple[Positive, Positive], BeforeValidator(pair)] = (0.3, 100.0)
     """Range of the electrons of the background, likewise."""
-    read_noise: Annotated[tuple[Positive, Positive], BeforeValidator(pair)] = (0.1, 6.0)
+    read_noise: Annotated[tuple[Positive, Positive], BeforeValidator(pair)] = (0.1, 5.0)
     """Range of the standard deviation of the read noise in electrons, likewise."""
 
     def _faults(self) -> Faults:

@@ -1,4 +1,4 @@
-"""Noise of light and electronics taken off one image: fluorescence microscopy, or any camera with the law Var = a E + b."""
+"""Noise of light and electronics taken off one image of a microscope, or of any camera with the law Var = a E + b."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from sciddiff.errors import OptionError
-from sciddiff.physics import anscombe
+from sciddiff.physics import anscombe, thinning
 from sciddiff.physics.fractal import uniform
 from sciddiff.recipe.tasks import Denoise as Settings
 from sciddiff.tasks import local, wiener
@@ -147,15 +147,16 @@ class Denoise(OneImage):
         per_unit = drawn(settings.dose) / (bright - dark).clamp_min(torch.finfo(scene.dtype).tiny ** 0.5)
         ground, read = drawn(settings.background), drawn(settings.read_noise)
         k, lift, start = _column(per_unit), _column(ground), _column(dark)
-        electrons = (k * (scene - start) + lift).clamp_min(0)
+        expected = k * (scene - start) + lift
+        electrons = expected.clamp_min(0)
         white = torch.randn(scene.shape, generator=source, device=scene.device)
         counts = torch.poisson(electrons, generator=source) + _column(read) * white
         variance = ground + read**2
         if not nominal:
             counts, electrons, variance = _disturbed(counts, electrons, variance, source)
-        image, scene = (start + (each - lift) / k for each in (counts, electrons))
+        image, truth = start + (counts - lift) / k, scene + (electrons - expected) / k
         law = 1 / per_unit, variance / per_unit**2 - dark / per_unit
-        return self._observation({"image": image, "truth": scene, "exact": torch.ones_like(dark)}, *law)
+        return self._observation({"image": image, "truth": truth, "exact": torch.ones_like(scene)}, *law)
 
     def truth(self, clean: Tensor, obs: Observation) -> Tensor:
         """The clean scene, or the other half of what was measured."""
@@ -163,7 +164,7 @@ class Denoise(OneImage):
 
     def trust(self, obs: Observation) -> Tensor:
         """Full for clean scenes, little for halves."""
-        exact = obs.inputs["exact"]
+        exact = obs.inputs["exact"][:, 0, 0, 0]
         return exact + TRUST_OF_HALF * (1 - exact)
 
     # ---- engine ----
@@ -226,14 +227,12 @@ def _levels(scene: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _disturbed(counts: Tensor, electrons: Tensor, variance: Tensor, source: Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Counts of some scenes with blurred noise, of some as bytes, their top clipped in the scene too; the variance of dark
-    pixels with rounding."""
+    """Counts, some with blurred noise, some as bytes, their top clipped in the scene too; the variance in the dark."""
     b = len(counts)
+    smeared = _column(uniform(source, (b,), low=0, high=1)).to(counts) < CORRELATED
     noise = counts - electrons
     blurred = torch.cat([_blur(each, float(uniform(source, (), low=BLUR[0], high=BLUR[1]))) for each in noise.split(1)])
-    counts = torch.where(
-        _column(uniform(source, (b,), low=0, high=1)).to(counts) < CORRELATED, electrons + blurred, counts
-    )
+    counts = torch.where(smeared, electrons + blurred, counts)
     low = counts.amin((1, 2, 3))
     shares = uniform(source, (b,), low=CLIPPED[0], high=CLIPPED[1])
     tops = [each.flatten().quantile(float(share)) for each, share in zip(counts, shares)]
@@ -258,15 +257,13 @@ def _blur(noise: Tensor, sigma: float) -> Tensor:
 def _measured(obs: Observation, scene: Tensor, noisy: Tensor, source: Generator) -> Observation:
     """Replace the simulation where something was measured: by a pair, or by two halves of it."""
     has_noisy, has_scene = (_column(part.abs().amax((1, 2, 3)) > 0) for part in (noisy, scene))
-    # Noise of the variance that the image's has, added to one half and taken from the other, makes them independent
-    white = torch.randn(noisy.shape, generator=source, device=noisy.device)
-    share = 0.5 * local.box_mean(noisy, 5).clamp_min(0).sqrt() * white
-    image = torch.where(has_scene, noisy, noisy / 2 + share)
-    truth = torch.where(has_scene, scene, noisy / 2 - share)
+    halves = [half / 2 for half in thinning.split(noisy, a=1.0, b=0.0, generator=source)]
+    image = torch.where(has_scene, noisy, halves[0])
+    truth = torch.where(has_scene, scene, halves[1])
     inputs = {
         "image": torch.where(has_noisy, image, obs.inputs["image"]),
         "truth": torch.where(has_noisy, truth, obs.inputs["truth"]),
-        "exact": (has_scene | ~has_noisy).flatten().to(noisy),
+        "exact": (has_scene | ~has_noisy).to(noisy).expand_as(noisy),
     }
     counted = has_noisy.flatten()
     law = {"gain": 1.0, "variance": 0.0}

@@ -11,11 +11,17 @@ from sciddiff.tasks.local import box_mean
 TAPS = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 """Cubic B-spline; at scale j its taps lie 2^j pixels apart (Starck, Murtagh, Bijaoui 1998, a trous)."""
 SCALES = 4
-SIDES = (7, 9, 17, 33)
-"""Sides of the windows in which the variance of each band is told from the noise's."""
+SIDES = (9, 11, 17, 33)
+"""Sides of the windows in which the power of each band is told from the noise's."""
+MARGIN = 1.1
+"""Share of the noise's power that counts as noise there: the power of a window is itself uncertain."""
+NEAR = 5
+"""Side of the window in which the power of each band's first estimate is taken for that of the signal."""
+PILOT = 0.7
+"""Share of the noise's power set against it: the first estimate has lost some of the signal's."""
 FAINT = 0.02
 """Share of a band's noise that is left as doubt where nothing stands out from it: what is fainter is missed."""
-RADIUS = 2 * (2**SCALES - 1) + SIDES[-1] // 2
+RADIUS = 2 * (2**SCALES - 1) + SIDES[-1] // 2 + NEAR // 2
 
 
 class Smooth(NamedTuple):
@@ -36,19 +42,27 @@ def smooth(image: Tensor) -> Smooth:
     Returns
     -------
     Smooth
-        Each band w of noise variance v, whose mean square over a window is m, is multiplied by g = max(m - v, 0) / m; its
-        error then has the variance g v. The coarsest mean stays.
+        The sum of the bands, each times p / (p + v) for its noise's variance v and the signal's local power p; and the
+        root of the sum of their errors v p / (p + v), there with p as the excess of a window's power over the noise's,
+        because the first estimate misses part of it. The coarsest mean stays.
+
+    Notes
+    -----
+    The signal's power comes from a first estimate, itself a Wiener filter by the power of the noisy band in a wider
+    window (Ghael, Sayeed, Baraniuk 1997: the empirical Wiener filter of wavelets).
     """
     noise = band_noise()
     coarse, estimate = image, torch.zeros_like(image)
     error = torch.full_like(image, noise[-1])
     for scale, side in enumerate(SIDES):
         mean = _mean(coarse, 2**scale)
-        band = coarse - mean
+        band, own = coarse - mean, noise[scale]
         power = box_mean(band.square(), side)
-        gain = (power - noise[scale]).clamp_min(0) / power.clamp_min(noise[scale])
-        estimate = estimate + gain * band
-        error = error + noise[scale] * (FAINT + (1 - FAINT) * gain)
+        first = (power - MARGIN * own).clamp_min(0) / power.clamp_min(own) * band
+        signal = box_mean(first.square(), NEAR)
+        estimate = estimate + signal / (signal + PILOT * own) * band
+        excess = (power - own).clamp_min(0) / power.clamp_min(own)
+        error = error + own * (FAINT + (1 - FAINT) * box_mean(excess, NEAR))
         coarse = mean
     return Smooth(estimate + coarse, error.sqrt())
 

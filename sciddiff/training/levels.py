@@ -1,6 +1,4 @@
-"""Scenes of tasks that learn from what was really measured: their levels, pairs of little and much light, noise alone."""
-
-from collections.abc import Sequence
+"""Scenes of tasks that learn from what was really measured: levels, pairs of little and much light, noise alone."""
 
 import numpy as np
 import xarray as xr
@@ -61,6 +59,6 @@ def _counting(band: NDArray[np.floating]) -> tuple[float, float]:
 
 
 def _with(image: xr.DataArray, values: NDArray[np.floating]) -> xr.DataArray:
-    bands: Sequence[str] = [str(name) for name in image.band.values]
+    bands = [str(name) for name in image.band.values]
     _, valid = io.read_window(image, slice(None), slice(None))
     return io.from_array(values.astype(np.float32), grid=io.grid_of(image), bands=bands, valid=valid)

@@ -114,15 +114,20 @@ def start(recipe: Recipe, device: str) -> State:
 
 
 def covariance_root(model: Model, batches: Prefetched) -> Tensor:
-    """Symmetric square root of the covariance of (x - base) / s over the bands, from exact windows that have them all."""
+    """Symmetric square root of the covariance of (x - base) / s over the bands, from exact windows that have them all.
+
+    One where no truth is exact: the scale s is then taken at its word.
+    """
     bands = len(model.task.bands)
-    covariance, windows = torch.zeros(bands, bands, dtype=torch.float64), 0
+    covariance, windows, exact = torch.zeros(bands, bands, dtype=torch.float64), 0, False
     for step in range(CALIBRATION_BATCHES):
         residual, _, weight, trust = _residual(model, batches, step=step)
         whole = residual.abs().amax((2, 3)).gt(0).all(1) & (trust == 1)
         weighted = residual[whole] * weight[whole] * bands
         covariance += torch.einsum("bihw,bjhw->ij", weighted, residual[whole]).double().cpu()
-        windows += int(whole.sum())
+        windows, exact = windows + int(whole.sum()), exact or bool((trust == 1).any())
+    if not exact:
+        return torch.eye(bands).to(model.residual_root)
     values, vectors = torch.linalg.eigh(covariance / max(windows, 1))
     if not values[-1] > 0:
         raise InputError(f"none of the first {CALIBRATION_BATCHES} batches holds a window with all bands and contrast")

@@ -1,0 +1,266 @@
+"""Denoising of real pictures taken with little light, against the same fields taken with much, beside the baselines.
+
+    python benchmarks/denoise.py [MODEL] [--regressor MODEL2] [--samples 16] [--json PATH]
+
+The test fields, mitochondria and nuclei, are ones that no model is trained or selected on; the strength of every
+baseline, and whether it works on the stabilised image, is what is best on the training field (actin). All are looked
+for in $SCIDDIFF_REALDATA. The references have another gain and offset, from which range-invariant PSNR and MicroSSIM are
+free, and noise of their own, which bounds all scores. Then exposures simulated of the references, where the truth is
+exact; error against the spread of samples; pictures that hardly have noise.
+"""
+
+import argparse
+import json
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from scipy import ndimage
+from skimage import restoration
+
+from sciddiff import io
+from sciddiff.evaluation import calibration, micro
+from sciddiff.evaluation.metrics import psnr
+from sciddiff.model import Model, load
+from sciddiff.physics import anscombe
+from sciddiff.tasks import Instrument
+
+TRAINING, TEST = "actin20x", ("mito60x", "nucleus")
+DOSES = (10, 30, 100, 300)
+"""Electrons of bright structures above the background in the simulated exposures."""
+BACKGROUND, READ = 2.0, 1.0
+CLEAN_DOSES, COARSEN = (2000, 10000), 4
+"""Of pictures with hardly any noise: references averaged over blocks, so that their own noise is small too."""
+BINS = 10
+
+Image = NDArray[np.floating]
+Method = Callable[[Image, float], Image]
+
+
+def nlm(image: Image, strength: float) -> Image:
+    """Non-local means."""
+    return np.asarray(
+        restoration.denoise_nl_means(image, patch_size=5, patch_distance=7, h=strength, sigma=1.0, fast_mode=True)
+    )
+
+
+BASELINES: dict[str, tuple[Method, Sequence[float]]] = {
+    "median": (lambda image, size: ndimage.median_filter(image, size=int(size)), (3, 5, 7, 9)),
+    "Gaussian": (lambda image, sigma: ndimage.gaussian_filter(image, sigma), (0.6, 0.8, 1.0, 1.2, 1.4, 1.7, 2.0)),
+    "Wiener": (lambda image, size: _wiener(image, int(size)), (3, 5, 7, 9)),
+    "TV": (
+        lambda image, weight: restoration.denoise_tv_chambolle(image, weight=weight),
+        (0.5, 0.8, 1.1, 1.5, 2.0, 3.0),
+    ),
+    "NLM": (nlm, (0.4, 0.6, 0.8, 1.0, 1.3)),
+}
+
+
+def _wiener(image: Image, size: int) -> Image:
+    mean = ndimage.uniform_filter(image, size)
+    variance = ndimage.uniform_filter(image**2, size) - mean**2
+    return mean + np.maximum(variance - 1, 0) / np.maximum(variance, 1) * (image - mean)
+
+
+class Field(NamedTuple):
+    """What was measured (1, y, x), its noise law, and the reference (y, x)."""
+
+    image: xr.DataArray
+    law: Instrument
+    truth: Image
+
+
+def folder() -> Path:
+    """Of the pictures."""
+    if "SCIDDIFF_REALDATA" not in os.environ:
+        raise SystemExit("set SCIDDIFF_REALDATA to the folder of the real pictures")
+    return Path(os.environ["SCIDDIFF_REALDATA"]) / "micro"
+
+
+def opened(path: Path) -> xr.DataArray:
+    """A picture of one channel."""
+    image = io.open(str(path), bands=[1])
+    return io.from_array(image.values, grid=io.grid_of(image), bands=["intensity"], valid=image.valid.values)
+
+
+@cache
+def measured(model: Model, name: str) -> Field:
+    """A field with little light and its reference."""
+    low, high = (opened(folder() / f"hagen_{name}_{light}snr.tif") for light in ("low", "high"))
+    return Field(low, model.task.survey(low), high.values[0].astype(np.float64))
+
+
+def simulated(truth: Image, dose: float, *, like: xr.DataArray, model: Model) -> Field:
+    """A field exposed with `dose` electrons between its dark and its bright places; its law as surveyed."""
+    dark, bright = np.quantile(truth, (0.01, 0.995))
+    rng, unit = np.random.default_rng(0), dose / (bright - dark)
+    electrons = np.maximum(unit * (truth - dark) + BACKGROUND, 0)
+    counts = rng.poisson(electrons) + READ * rng.standard_normal(truth.shape)
+    values = ((counts - BACKGROUND) / unit + dark).astype(np.float32)
+    grid = io.grid_of(like)[: truth.shape[0], : truth.shape[1]]
+    image = io.from_array(values[None], grid=grid, bands=["intensity"], valid=np.ones((1, *truth.shape), bool))
+    return Field(image, model.task.survey(image), truth)
+
+
+# ---- methods ----
+
+
+def classical(field: Field, method: Method, *, strength: float, stabilised: bool) -> Image:
+    """A baseline in units of the noise: on the stabilised image, or on the image over the noise of its median."""
+    a, b = field.law["gain"][0], field.law["variance"][0]
+    values = field.image.values[0].astype(np.float64)
+    if stabilised:
+        unit = anscombe.stabilise(torch.from_numpy(values), a=a, b=b).numpy()
+        return anscombe.unstabilise(torch.from_numpy(np.asarray(method(unit, strength))), a=a, b=b).numpy()
+    noise = np.sqrt(a * np.median(values) + b)
+    return np.asarray(method(values / noise, strength)) * noise
+
+
+def tuned(model: Model) -> dict[str, dict[str, Any]]:
+    """Settings of each baseline that are best on the training field."""
+    field, best = measured(model, TRAINING), {}
+    for name, (method, strengths) in BASELINES.items():
+        trials = [
+            {"strength": strength, "stabilised": stabilised} for strength in strengths for stabilised in (True, False)
+        ]
+        best[name] = max(trials, key=lambda trial: ri_psnr(classical(field, method, **trial), field))
+    return best
+
+
+def ri_psnr(result: Image, field: Field) -> float:
+    """Range-invariant PSNR in dB."""
+    return micro.range_invariant_psnr(result, field.truth)
+
+
+def restored(model: Model, field: Field, settings: dict[str, dict[str, Any]]) -> dict[str, Image]:
+    """Results by method."""
+    found = {"input": field.image.values[0].astype(np.float64)}
+    for name, setting in settings.items():
+        found[name] = classical(field, BASELINES[name][0], **setting)
+    obs = model.task.observe({"image": torch.from_numpy(field.image.values[None].astype(np.float32))}, field.law)
+    found["base"] = model.task.base(obs)[0, 0].numpy()
+    return found | {"model": posterior_mean(model, field)}
+
+
+def posterior_mean(model: Model, field: Field) -> Image:
+    """The model's."""
+    return np.asarray(model.predict(field.image, instrument=field.law)["mean"].values[0])
+
+
+# ---- figures ----
+
+
+def scores(found: dict[str, Image], field: Field) -> dict[str, dict[str, float]]:
+    """Range-invariant PSNR and MicroSSIM by method; MicroSSIM's background and scale are those of the method."""
+    table = {}
+    for name, result in found.items():
+        pair = (result.astype(np.float64), field.truth)
+        ssim = micro.micro_ssim(*pair, fit=micro.fit_micro([pair]))
+        table[name] = {"psnr": ri_psnr(result, field), "micro_ssim": ssim}
+    return table
+
+
+def gain(table: dict[str, dict[str, float]], key: str) -> float:
+    """Of the model over the best baseline."""
+    return table["model"][key] - max(row[key] for name, row in table.items() if name in BASELINES)
+
+
+def uncertainty(model: Model, field: Field, samples: int) -> dict[str, Any]:
+    """Error over spread, overall and in bins of the spread, the smallest first; variance of what was taken off."""
+    result = model.predict(field.image, instrument=field.law, steps=3, samples=samples, seed=0)
+    mean, std = (result[name].values[0].astype(np.float64) for name in ("mean", "std"))
+    noisy = field.image.values[0].astype(np.float64)
+    truth = np.polyval(np.polyfit(field.truth.ravel(), noisy.ravel(), 1), field.truth)
+    bins = calibration.spread_error(mean, std, truth, bins=BINS)
+    variance = field.law["gain"][0] * mean + field.law["variance"][0]
+    return {
+        "ratio": float(np.sqrt(((mean - truth) ** 2).mean() / (std**2).mean())),
+        "bins": [round(float(ratio), 3) for ratio in bins.ratio],
+        "spread": [float(value) for value in bins.spread],
+        "error": [float(value) for value in bins.error],
+        "removed": float(((noisy - mean) ** 2 / np.maximum(variance, 1e-12)).mean()),
+    }
+
+
+def clean_loss(model: Model, name: str, dose: float) -> dict[str, float]:
+    """PSNR of a picture with hardly any noise, before and after."""
+    field = measured(model, name)
+    side = [length // COARSEN for length in field.truth.shape]
+    truth = field.truth[: side[0] * COARSEN, : side[1] * COARSEN]
+    truth = truth.reshape(side[0], COARSEN, side[1], COARSEN).mean((1, 3))
+    bright = simulated(truth, dose, like=field.image, model=model)
+    peak = float(np.ptp(truth))
+    before = psnr(bright.image.values, truth[None], data_range=peak)
+    after = psnr(posterior_mean(model, bright)[None], truth[None], data_range=peak)
+    return {"before": before, "after": after}
+
+
+# ---- output ----
+
+
+def show_scores(console: Console, title: str, table: dict[str, dict[str, float]]) -> None:
+    """One row a method, and the gain."""
+    rows = Table(title=title, box=None, title_justify="left")
+    for name in ("method", "range-invariant PSNR dB", "MicroSSIM"):
+        rows.add_column(name, justify="left" if name == "method" else "right")
+    for name, row in table.items():
+        rows.add_row(name, f"{row['psnr']:.2f}", f"{row['micro_ssim']:.4f}")
+    console.print(rows)
+    console.print(f"{gain(table, 'psnr'):+.2f} dB and {gain(table, 'micro_ssim'):+.4f} over the best baseline\n")
+
+
+def show_uncertainty(console: Console, title: str, found: dict[str, Any]) -> None:
+    """Error over spread."""
+    bins = " ".join(f"{ratio:.2f}" for ratio in found["bins"])
+    console.print(f"{title}: error / spread {found['ratio']:.2f}; by bins of spread {bins}")
+    console.print(f"  what was taken off has {found['removed']:.2f} of the noise's variance")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Tune, restore, compare, print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("model", nargs="?", default="denoise-fluorescence")
+    parser.add_argument("--regressor", help="a model whose posterior mean is scored too")
+    parser.add_argument("--samples", type=int, default=16, help="from which the spread is told")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    given = parser.parse_args(arguments)
+    console, model = Console(width=120, highlight=False), load(given.model)
+    settings = tuned(model)
+    console.print(f"tuned on {TRAINING}: {settings}\n")
+    figures: dict[str, Any] = {"tuned": settings, "scores": {}, "uncertainty": {}, "clean": {}}
+    for name in TEST:
+        field = measured(model, name)
+        cases = {f"{name}, real": field}
+        cases |= {
+            f"{name}, {dose} electrons": simulated(field.truth, dose, like=field.image, model=model) for dose in DOSES
+        }
+        for title, case in cases.items():
+            found = restored(model, case, settings)
+            if given.regressor is not None:
+                found["regressor"] = posterior_mean(load(given.regressor), case)
+            figures["scores"][title] = scores(found, case)
+            show_scores(console, title, figures["scores"][title])
+            figures["uncertainty"][title] = uncertainty(model, case, given.samples)
+            show_uncertainty(console, title, figures["uncertainty"][title])
+            console.print()
+        for dose in CLEAN_DOSES:
+            found = figures["clean"][f"{name}, {dose} electrons"] = clean_loss(model, name, dose)
+            change = found["after"] - found["before"]
+            console.print(f"{name}, averaged, {dose} electrons: {found['before']:.2f} dB, restored {change:+.2f} dB\n")
+    if given.json is not None:
+        given.json.write_text(json.dumps(figures, indent=1))
+
+
+if __name__ == "__main__":
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="the image does not name its bands")
+        main()

@@ -1,0 +1,270 @@
+"""Denoising: the law of the noise told or measured, free of the camera's unit, and the laws every task holds."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from sciddiff import io
+from sciddiff.errors import InputError, OptionError, RecipeError
+from sciddiff.model import Model, build, load
+from sciddiff.physics.fractal import fractal_noise
+from sciddiff.recipe import load_recipe, parse_recipe
+from sciddiff.recipe.schema import Recipe
+from sciddiff.tasks import build_task, wiener
+from sciddiff.tasks.denoise import Denoise
+from sciddiff.training import train
+from sciddiff.training.patches import draw_batch, open_scenes
+
+HEAD = """
+version: 1
+name: noise
+task: {kind: denoise}
+bands: [intensity]
+network: {widths: [8], encoder_blocks: [0], denoiser_blocks: [1], stem: 2, embedding: 8}
+"""
+RECIPE = HEAD + "training: {patch: 32}\n"
+LAW = {"gain": (2.0,), "variance": (-150.0,)}
+"""A camera of 2 ADU an electron, an offset of 100 ADU and a read noise of 3.5 electrons."""
+
+
+@pytest.fixture(scope="module")
+def task() -> Denoise:
+    task = build_task(parse_recipe(RECIPE))
+    assert isinstance(task, Denoise)
+    return task
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    """A network whose every weight acts."""
+    model = build(parse_recipe(RECIPE))
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.network.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+def scene(side: int = 128) -> torch.Tensor:
+    """Light from dark to bright, (1, 1, side, side), with edges."""
+    field = fractal_noise((1, side, side), generator=torch.Generator().manual_seed(0), beta=2.6)[None]
+    return torch.where(field > 0, 1 + field, 0.1)
+
+
+def exposed(peak: float, *, side: int = 128, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the camera of `LAW` sees where the brightest place gives `peak` electrons; the expected image first."""
+    clean = scene(side)
+    electrons = clean / clean.max() * peak
+    source = torch.Generator().manual_seed(seed)
+    read = 3.5 * torch.randn(electrons.shape, generator=source)
+    return 100 + 2 * electrons, 100 + 2 * (torch.poisson(electrons, generator=source) + read)
+
+
+def image_of(values: np.ndarray, valid: np.ndarray | None = None) -> xr.DataArray:
+    grid = GeoBox(values.shape[1:], Affine.identity(), None)
+    seen = np.ones(values.shape, bool) if valid is None else valid
+    return io.from_array(values, grid=grid, bands=["intensity"], valid=seen)
+
+
+# ---- base and scale ----
+
+
+def test_noise_of_the_bands_is_that_of_the_spline_wavelet() -> None:
+    # Starck, Murtagh, Bijaoui 1998, Image Processing and Data Analysis, table 2.1: B3 spline in two dimensions
+    roots = np.sqrt(wiener.band_noise()[:4])
+    np.testing.assert_allclose(roots, [0.889, 0.200, 0.086, 0.041], atol=0.002)
+
+
+def test_pure_noise_goes_and_pure_signal_stays() -> None:
+    noise = torch.randn(1, 1, 256, 256, generator=torch.Generator().manual_seed(0))
+    assert wiener.smooth(noise).estimate.std() < 0.15
+    strong = 1000 * scene(256)
+    assert (wiener.smooth(strong).estimate - strong).square().mean() < 1
+
+
+@pytest.mark.parametrize(("peak", "share"), [(20, 0.3), (200, 0.75), (2000, 0.96)])
+def test_the_scale_is_the_error_of_the_base(task: Denoise, peak: float, share: float) -> None:
+    clean, noisy = exposed(peak)
+    obs = task.observe({"image": noisy}, LAW)
+    base = task.base(obs)
+    ratio = ((clean - base) / task.condition(obs, base).scale).square().mean().sqrt()
+    assert 0.7 < ratio < 1.5
+    assert (clean - base).square().mean() < share * (clean - noisy).square().mean()
+
+
+def test_any_gain_and_offset_of_the_camera_gives_the_same(task: Denoise) -> None:
+    noisy = exposed(50)[1].double()
+    other = {"gain": (6.0,), "variance": (9 * -150 - 300 * 2.0,)}  # Var[3 y + 100] = 9 (a y + b) = 3 a y' + 9 b - 300 a
+    one, two = task.observe({"image": noisy}, LAW), task.observe({"image": 3 * noisy + 100}, other)
+    base = task.base(one)
+    torch.testing.assert_close(task.base(two), 3 * base + 100)
+    first, second = task.condition(one, base), task.condition(two, task.base(two))
+    torch.testing.assert_close(second.scale, 3 * first.scale)
+    torch.testing.assert_close(second.maps, first.maps)
+
+
+def test_an_image_with_hardly_any_noise_is_kept(task: Denoise) -> None:
+    clean = 1000 * scene()
+    law = {"gain": (0.0,), "variance": (1.0,)}
+    noisy = clean + torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    obs = task.observe({"image": noisy}, law)
+    error, noise = (float((image - clean).square().mean()) for image in (task.base(obs), noisy))
+    assert error < 10**0.02 * noise  # 0.2 dB
+    assert (task.condition(obs, task.base(obs)).scale < 1.1).all()  # so that no network of unit spread can add much
+
+
+# ---- laws ----
+
+
+def test_tiles_equal_the_whole_and_invalid_pixels_stay(model: Model) -> None:
+    noisy = exposed(50)[1][0, :, :71, :58].numpy()
+    valid = np.ones(noisy.shape, bool)
+    valid[:, 20:30, 11:25] = False
+    image = image_of(noisy, valid)
+    whole, tiled = (
+        model.predict(image, instrument=LAW, tile=tile, tolerance=None)["mean"].values for tile in (10_000, 32)
+    )
+    np.testing.assert_allclose(tiled, whole, rtol=0, atol=1e-3)
+    assert np.array_equal(np.isfinite(whole), valid)
+
+
+def test_samples_differ_by_what_the_noise_leaves_open(model: Model) -> None:
+    image = image_of(exposed(50)[1][0].numpy())
+    result = model.predict(image, instrument=LAW, steps=3, samples=4, seed=1)
+    assert 0 < float(result["std"].mean()) < 20
+
+
+def test_an_image_without_a_law_is_refused(task: Denoise) -> None:
+    blank = {"image": torch.zeros(1, 1, 8, 8)}
+    with pytest.raises(OptionError, match=r"needs gain and variance.*got neither"):
+        task.observe(blank)
+    with pytest.raises(OptionError, match="got gain"):
+        task.observe(blank, {"gain": (1.0,)})
+    with pytest.raises(OptionError, match="knows no 'mtf'"):
+        task.observe(blank, {**LAW, "mtf": (0.3,)})
+    with pytest.raises(OptionError, match="without noise"):
+        task.observe(blank, {"gain": (0.0,), "variance": (0.0,)})
+    with pytest.raises(OptionError, match="one band"):
+        build_task(parse_recipe(RECIPE.replace("[intensity]", "[red, green]")))
+
+
+def test_the_survey_finds_the_law_of_an_image_and_of_a_stack(task: Denoise) -> None:
+    planes = np.concatenate([exposed(300, side=256, seed=seed)[1][0].numpy() for seed in (1, 2)])
+    for image in (image_of(planes[:1]), xr.DataArray(planes, dims=("z", "y", "x"))):
+        found = task.survey(image)
+        clean = exposed(300, side=256)[0].numpy()
+        told, true = (law["gain"][0] * clean + law["variance"][0] for law in (found, LAW))
+        assert 0.8 < np.median(told / true) < 1.25
+
+
+# ---- simulation ----
+
+
+def test_simulated_noise_has_the_law_that_is_told(task: Denoise) -> None:
+    clean = 7 + 300 * scene().repeat(4, 1, 1, 1)
+    for source in (None, torch.Generator().manual_seed(3)):
+        obs = task.simulate(clean, source)
+        truth = task.truth(clean, obs)
+        expected = obs.instrument["gain"][:, None, None, None] * truth + obs.instrument["variance"][:, None, None, None]
+        ratio = ((obs.inputs["image"] - truth).square() / expected).mean((1, 2, 3))
+        assert ((ratio > 0.9) & (ratio < 1.1)).all()
+    assert torch.equal(task.truth(clean, task.simulate(clean, None)), clean)
+
+
+def test_simulations_are_keyed_and_estimated_laws_are_off_but_possible(task: Denoise) -> None:
+    clean = scene(64).repeat(8, 1, 1, 1)
+    first, again, other = (task.simulate(clean, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first.inputs["image"], again.inputs["image"])
+    assert not torch.equal(first.inputs["image"], other.inputs["image"])
+    off = task.simulate(clean, torch.Generator().manual_seed(1), instrument_dropout=1.0)
+    assert torch.equal(off.inputs["image"], first.inputs["image"])
+    change = (off.instrument["gain"] / first.instrument["gain"]).log().abs()
+    assert 0.01 < change.median() < 0.5
+    assert ((off.instrument["gain"] * off.inputs["truth"].mean((1, 2, 3)) + off.instrument["variance"]) > 0).all()
+    assert task.condition(off, task.base(off)).maps.isfinite().all()
+
+
+def test_what_was_measured_replaces_the_simulation(task: Denoise) -> None:
+    electrons = 20 + 10 * scene(256)
+    noisy = torch.poisson(electrons, generator=torch.Generator().manual_seed(5))
+    nothing = torch.zeros_like(noisy)
+    scenes = torch.cat([scene(256), electrons, nothing]), torch.cat([nothing, noisy, noisy])
+    obs = task.simulate(torch.cat(scenes, 1), torch.Generator().manual_seed(0))
+    assert task.trust(obs)[:2].tolist() == [1, 1]
+    assert task.trust(obs)[2] < 0.5
+    image, truth = obs.inputs["image"], task.truth(scenes[0], obs)
+    assert torch.equal(image[1], noisy[0])
+    assert torch.equal(truth[1], electrons[0])
+    assert obs.instrument["gain"][1:].tolist() == [1, 1]
+    assert obs.instrument["variance"][1:].tolist() == [0, 0]
+    halves = torch.stack([image[2, 0], truth[2, 0]])
+    torch.testing.assert_close(halves.sum(0), noisy[0, 0])
+    noise = (halves - electrons[0] / 2).flatten(1)
+    assert abs(torch.corrcoef(noise)[0, 1]) < 0.03
+    torch.testing.assert_close(noise.var(1) / (electrons.mean() / 2), torch.ones(2), atol=0.06, rtol=0)
+
+
+# ---- training ----
+
+SOURCES = {
+    "clean": "{path: high.tif}",
+    "pairs": "{path: high.tif, noisy: low.tif}",
+    "split": "{path: low.tif, noisy_only: true}",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pair")
+    clean, noisy = exposed(60, side=160)
+    io.save(image_of(0.25 * clean[0].numpy() - 11), folder / "high.tif")
+    io.save(image_of(noisy[0].numpy()), folder / "low.tif")
+    return folder
+
+
+def recipe_of(folder: Path, source: str, name: str = "recipe") -> Recipe:
+    path = folder / f"{name}.yaml"
+    path.write_text(
+        HEAD
+        + f"data:\n  train: [{source}]\n  valid: [{{path: high.tif, noisy: low.tif}}]\n"
+        + "training: {patch: 32, batch: 4, steps: 60, warmup: 5, ema: 0.9, learning_rate: 0.01, validate_every: 60}\n"
+    )
+    return load_recipe(path)
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_it_learns_from_clean_images_pairs_and_noise_alone(folder: Path, tmp_path: Path, kind: str) -> None:
+    recipe = recipe_of(folder, SOURCES[kind], kind)
+    model = load(train(recipe, tmp_path))
+    scores = model.record["metrics"]["validation"]
+    assert scores["mean"] > scores["linear"] + 0.05
+
+
+def test_pairs_are_brought_to_one_unit_of_electrons(folder: Path) -> None:
+    recipe = recipe_of(folder, SOURCES["pairs"])
+    task = build_task(recipe)
+    windows = draw_batch(open_scenes(recipe, task, recipe.data.train), recipe, task, step=0)
+    clean, noisy = windows[:, 0], windows[:, 1]
+    assert abs((noisy - clean).mean()) < 0.5
+    assert 0.8 < ((noisy - clean) ** 2 / clean).mean() < 1.2  # variance = mean
+
+
+def test_sources_that_cannot_be_used_are_refused(folder: Path) -> None:
+    with pytest.raises(RecipeError, match="a source that has a reference is a pair"):
+        recipe_of(folder, "{path: high.tif, noisy: low.tif, noisy_only: true}")
+    recipe = recipe_of(folder, "{path: low.tif, noisy_only: true, coarsen: [1, 2]}")
+    with pytest.raises(InputError, match="averaged noise has another law"):
+        open_scenes(recipe, build_task(recipe), recipe.data.train)
+    io.save(image_of(np.random.default_rng(0).normal(size=(1, 64, 64)).astype(np.float32)), folder / "small.tif")
+    recipe = recipe_of(folder, "{path: high.tif, noisy: small.tif}")
+    with pytest.raises(InputError, match="a pair needs the same pixels"):
+        open_scenes(recipe, build_task(recipe), recipe.data.train)
+    other = parse_recipe(RECIPE.replace("kind: denoise", "kind: destripe"))
+    recipe = recipe_of(folder, SOURCES["split"])
+    with pytest.raises(InputError, match="destripe learns from clean images"):
+        open_scenes(other, build_task(other), recipe.data.train)
