@@ -12,6 +12,9 @@ from torch import Generator, Tensor
 Instrument = Mapping[str, Sequence[float]]
 """Measured numbers of an instrument by name: one for all bands, or one a band."""
 
+LINEAR = "linear"
+"""Name under which the base itself goes among the baselines of a task: what the network starts from, no opponent."""
+
 
 @dataclass(frozen=True)
 class Input:
@@ -119,6 +122,8 @@ class Task(Protocol):
     """How far, in target pixels, holes can make the task look: no halo measured on one scene is narrower than that."""
     extras: Mapping[str, tuple[str, ...]]
     """Further results by name, and their bands."""
+    cheap: tuple[str, ...]
+    """Baselines quick enough to be scored at every validation of a training, those that there are."""
     detector: str | None
     """What finds the inputs `mask` and `date_mask` where they are not given, see `model.detect`; None: nothing."""
 
@@ -196,6 +201,7 @@ class OneImage:
     margin = 0
     reach = 0
     extras: Mapping[str, tuple[str, ...]] = {}
+    cheap: tuple[str, ...] = (LINEAR,)
     detector: str | None = None
     inputs: tuple[Input, ...]
     bands: tuple[str, ...]
