@@ -58,7 +58,7 @@ def calibration(model: Model, windows: list[Tensor]) -> float:
 
 @torch.inference_mode()
 def score(model: Model, windows: list[Tensor]) -> dict[str, float]:
-    """Mean PSNR over the held-out windows, nominal instrument: of the posterior mean and of the task's cheap baselines."""
+    """Mean PSNR over the held-out windows, nominal instrument: of the posterior mean and the cheap baselines."""
     totals: dict[str, float] = {}
     for clean in windows:
         obs = model.task.simulate(clean, None)
