@@ -3,7 +3,7 @@
 from typing import Any
 
 from sciddiff.recipe.schema import Recipe
-from sciddiff.tasks.base import Condition, Input, Instrument, Observation, OneImage, Task, known_name
+from sciddiff.tasks.base import LINEAR, Condition, Input, Instrument, Observation, OneImage, Task, known_name
 from sciddiff.tasks.cloud_mask import CloudMask
 from sciddiff.tasks.dehaze import Dehaze
 from sciddiff.tasks.denoise import Denoise
@@ -14,7 +14,17 @@ from sciddiff.tasks.pansharpen import Pansharpen
 from sciddiff.tasks.remove_clouds import RemoveClouds
 from sciddiff.tasks.super_resolution import SuperResolution
 
-__all__ = ["Condition", "Input", "Instrument", "Observation", "OneImage", "Task", "build_task", "known_name"]
+__all__ = [
+    "LINEAR",
+    "Condition",
+    "Input",
+    "Instrument",
+    "Observation",
+    "OneImage",
+    "Task",
+    "build_task",
+    "known_name",
+]
 
 KINDS: dict[str, Any] = {
     "cloud_mask": CloudMask,

@@ -12,6 +12,9 @@ from torch import Generator, Tensor
 Instrument = Mapping[str, Sequence[float]]
 """Measured numbers of an instrument by name: one for all bands, or one a band."""
 
+LINEAR = "linear"
+"""Name under which the base itself goes among the baselines of a task: what the network starts from, no opponent."""
+
 
 @dataclass(frozen=True)
 class Input:
@@ -129,6 +132,8 @@ class Task(Protocol):
     sees planes."""
     takes_noisy: bool
     """Whether `simulate` may be given, after the scene bands, what was really measured of the scene."""
+    cheap: tuple[str, ...]
+    """Baselines quick enough to be scored at every validation of a training, those that there are."""
     detector: str | None
     """What finds the inputs `mask` and `date_mask` where they are not given, see `model.detect`; None: nothing."""
 
@@ -230,6 +235,7 @@ class OneImage:
     neighbours: tuple[str, int] | None = None
     depth_ratio: int | None = None
     takes_noisy = False
+    cheap: tuple[str, ...] = (LINEAR,)
     detector: str | None = None
     inputs: tuple[Input, ...]
     bands: tuple[str, ...]

@@ -7,7 +7,7 @@ from torch import Tensor
 from sciddiff.baselines import interpolation
 from sciddiff.physics import sensor
 from sciddiff.recipe.tasks import Isotropic as Settings
-from sciddiff.tasks.base import Input, Observation
+from sciddiff.tasks.base import LINEAR, Input, Observation
 from sciddiff.tasks.super_resolution import GAIN_STEP, SuperResolution
 
 
@@ -35,5 +35,5 @@ class Isotropic(SuperResolution):
         return {
             "linear_rows": lambda obs: interpolation.linear_rows(obs.inputs["image"], self.ratio),
             "bicubic": lambda obs: interpolation.cubic_rows(obs.inputs["image"], self.ratio),
-            "linear": self.base,
+            LINEAR: self.base,
         }

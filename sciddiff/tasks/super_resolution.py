@@ -11,7 +11,7 @@ from sciddiff.baselines import back_projection, interpolation
 from sciddiff.physics import sensor
 from sciddiff.recipe.tasks import SuperResolution as Settings
 from sciddiff.tasks import local
-from sciddiff.tasks.base import Condition, Input, Instrument, Observation, OneImage
+from sciddiff.tasks.base import LINEAR, Condition, Input, Instrument, Observation, OneImage
 from sciddiff.tasks.instrument import checked, gain_range, network_numbers
 
 GAIN_STEP = 0.01
@@ -20,6 +20,8 @@ GAIN_STEP = 0.01
 
 class SuperResolution(OneImage):
     """x -> degrade(x) + noise, on a grid coarser by `ratio`; see `Task` for what each method does."""
+
+    cheap = ("bicubic", "back_projection", LINEAR)
 
     def __init__(self, settings: Settings, bands: Sequence[str]):
         self.settings = settings
@@ -148,5 +150,5 @@ class SuperResolution(OneImage):
                 degrade=lambda high: self.degrade(high, obs),
                 upsample=lambda low: interpolation.bicubic(low, self.ratio),
             ),
-            "linear": self.base,
+            LINEAR: self.base,
         }
