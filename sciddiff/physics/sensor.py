@@ -73,6 +73,24 @@ def nominal_mtf(sensor: str, bands: Sequence[str], override: float | Mapping[str
     return [gains.get(band, GENERIC_MTF) for band in bands]
 
 
+def coarser_gain(gain: float, factor: int) -> float:
+    """Gain at the Nyquist frequency of a grid coarser by `factor` that keeps every `factor`-th pixel as it is.
+
+    Parameters
+    ----------
+    gain
+        At the Nyquist frequency of the fine grid, in (0, 1).
+    factor
+        Fine pixels along a coarse one.
+
+    Notes
+    -----
+    A Gaussian of the frequency, hence G^(1 / factor^2). Averaging the blocks, too, multiplies it by
+    1 / (factor sin(pi / (2 factor))): 0.707 for 2, 0.667 for 3, 0.637 in the limit.
+    """
+    return float(gain ** (1 / factor**2))
+
+
 def mtf_sigma(gain: Tensor, ratio: int) -> Tensor:
     """Standard deviation of the point spread function, in high-resolution pixels, from the gain at Nyquist."""
     return ratio * torch.sqrt(-2 * torch.log(gain)) / math.pi
