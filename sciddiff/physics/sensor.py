@@ -39,7 +39,8 @@ MTF: Mapping[str, Mapping[str, float]] = {
     "worldview4": {"blue": 0.23, "green": 0.23, "red": 0.23, "nir": 0.23},
     "gaofen2": {"blue": 0.30, "green": 0.30, "red": 0.30, "nir": 0.30},
 }  # fmt: skip
-"""Gain of each band at its own Nyquist frequency. Sources: DLPan-Toolbox (Vivone et al. 2021) and the Sentinel-2
+"""Gain of each band at its own Nyquist frequency: of an input, and as `target_mtf` of a result that is to look like an
+image of that sensor. Sources: DLPan-Toolbox (Vivone et al. 2021) and the Sentinel-2
 quality reports; no band source is known for Landsat-8, which takes the generic value."""
 
 

@@ -63,8 +63,8 @@ class Source(Section):
     coarsen: Annotated[list[Count], Field(min_length=1)] = [1]
     """Block-averaging factors, one drawn at random for each sample: other pixel sizes from the same raster."""
     mtf: Gain | None = None
-    """Its own MTF at its Nyquist frequency. Where `task.target_mtf` is given, windows are made as sharp as is drawn there,
-    or as they can be: blurred and decimated, rather than averaged."""
+    """Its own MTF at its Nyquist frequency. Where `task.target_mtf` is given, windows are made as sharp as is drawn
+    there, or as they can be: blurred and decimated, rather than averaged."""
     weight: Positive = 1.0
     """How often it is drawn, relative to the other sources."""
     scale: Positive = 1.0

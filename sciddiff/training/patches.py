@@ -179,9 +179,7 @@ def sharpened(window: NDArray[np.floating], factor: int, *, blur: Sequence[float
     return image
 
 
-def draw_gains(
-    own: float, bounds: tuple[float, float], *, bands: int, rng: np.random.Generator
-) -> NDArray[np.float64]:
+def draw_gains(own: float, bounds: tuple[float, float], *, bands: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Gains at Nyquist that the bands of a window are to have: alike, within the bounds, and at most the `own` one."""
     low, high = bounds
     place = rng.random() + SPREAD * (rng.random(bands) - 0.5)
@@ -216,7 +214,8 @@ def _read(
 def draw_patch(scenes: Sequence[Scene], recipe: Recipe, task: Task, *, rng: np.random.Generator) -> NDArray[np.float32]:
     """One random window (scene bands, patch, patch), turned and mirrored; see `read_scene`.
 
-    Of a task with a range of `sharpness` as many maps follow: the gain of each band, zero where the source's is unknown.
+    Of a task with a range of `sharpness` as many maps follow: the gain of each band, zero where that of the source is
+    unknown.
     """
     side, bounds = recipe.training.patch, recipe.task.sharpness
     weights = np.array([scene.weight for scene in scenes])
