@@ -39,7 +39,8 @@ MTF: Mapping[str, Mapping[str, float]] = {
     "worldview4": {"blue": 0.23, "green": 0.23, "red": 0.23, "nir": 0.23},
     "gaofen2": {"blue": 0.30, "green": 0.30, "red": 0.30, "nir": 0.30},
 }  # fmt: skip
-"""Gain of each band at its own Nyquist frequency. Sources: DLPan-Toolbox (Vivone et al. 2021) and the Sentinel-2
+"""Gain of each band at its own Nyquist frequency: of an input, and as `target_mtf` of a result that is to look like an
+image of that sensor. Sources: DLPan-Toolbox (Vivone et al. 2021) and the Sentinel-2
 quality reports; no band source is known for Landsat-8, which takes the generic value."""
 
 
@@ -71,6 +72,24 @@ def nominal_mtf(sensor: str, bands: Sequence[str], override: float | Mapping[str
         raise OptionError(f"unknown sensor {sensor!r}; known are {', '.join(MTF)}")
     gains = {**MTF[sensor], **(override or {})}
     return [gains.get(band, GENERIC_MTF) for band in bands]
+
+
+def coarser_gain(gain: float, factor: int) -> float:
+    """Gain at the Nyquist frequency of a grid coarser by `factor` that keeps every `factor`-th pixel as it is.
+
+    Parameters
+    ----------
+    gain
+        At the Nyquist frequency of the fine grid, in (0, 1).
+    factor
+        Fine pixels along a coarse one.
+
+    Notes
+    -----
+    A Gaussian of the frequency, hence G^(1 / factor^2). Averaging the blocks, too, multiplies it by
+    1 / (factor sin(pi / (2 factor))): 0.707 for 2, 0.667 for 3, 0.637 in the limit.
+    """
+    return float(gain ** (1 / factor**2))
 
 
 def mtf_sigma(gain: Tensor, ratio: int) -> Tensor:

@@ -37,6 +37,11 @@ class Settings(Section):
         """Gains at Nyquist that are given by band."""
         return {}
 
+    @property
+    def sharpness(self) -> tuple[float, float] | None:
+        """Range of the target's own MTF drawn in training; None where windows are taken as they are."""
+        return None
+
     def _faults(self) -> Faults:
         yield from ordered("pixel_size", self.pixel_size)
 
@@ -53,6 +58,9 @@ class SuperResolution(Settings):
     sensor's."""
     mtf_range: Annotated[tuple[Gain, Gain], BeforeValidator(pair)] = (0.15, 0.40)
     """Range of the MTF at Nyquist drawn in training, because real blur differs from nominal."""
+    target_mtf: Annotated[tuple[Gain, Gain], BeforeValidator(pair)] | None = None
+    """Range of the target's own MTF, at the Nyquist frequency of the target grid, drawn in training from sources whose
+    `mtf` is known. Half the time the network is told, and so may users tell it; null: not a number of the model."""
     anisotropy: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Largest relative difference of the two blur widths drawn in training."""
     shift: Annotated[float, Field(ge=0, le=2)] = 0.5
@@ -67,7 +75,7 @@ class SuperResolution(Settings):
 
     def _faults(self) -> Faults:
         yield from super()._faults()
-        for key in ("mtf_range", "noise"):
+        for key in ("mtf_range", "target_mtf", "noise"):
             yield from ordered(key, getattr(self, key))
 
     @property
@@ -79,6 +87,11 @@ class SuperResolution(Settings):
     def gains(self) -> Mapping[str, float]:
         """Gains at Nyquist that are given by band."""
         return self.mtf if isinstance(self.mtf, dict) else {}
+
+    @property
+    def sharpness(self) -> tuple[float, float] | None:
+        """Range of the target's own MTF drawn in training."""
+        return self.target_mtf
 
 
 class Isotropic(SuperResolution):

@@ -78,3 +78,11 @@ def test_nominal_mtf() -> None:
     assert sensor.nominal_mtf("sentinel2", ["B02", "B08"], 0.2) == [0.2, 0.2]
     with pytest.raises(OptionError, match="sentinel2"):
         sensor.nominal_mtf("sentinel3", ["B02"])
+
+
+def test_the_gain_of_a_coarser_grid() -> None:
+    """What a sensor's Gaussian MTF is where the coarser grid's Nyquist frequency lies; golden for 0.25 by hand."""
+    assert sensor.coarser_gain(0.25, 1) == pytest.approx(0.25)
+    assert sensor.coarser_gain(0.25, 2) == pytest.approx(0.70711, abs=1e-5)
+    sigma = sensor.mtf_sigma(torch.tensor(0.3, dtype=torch.float64), 1).item()
+    assert sensor.coarser_gain(0.3, 3) == pytest.approx(math.exp(-2 * (math.pi * sigma / 6) ** 2))

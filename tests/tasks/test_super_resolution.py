@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from sciddiff.errors import OptionError
 from sciddiff.recipe import parse_recipe
 from sciddiff.tasks import build_task
 from sciddiff.tasks.local import contrast_free
@@ -82,6 +83,49 @@ def test_unknown_instruments_are_not_told(task: SuperResolution) -> None:
     assert told.numbers[:, 2].eq(1).all()
     low, high = task.settings.mtf_range
     assert ((told.instrument["gain"] >= low) & (told.instrument["gain"] <= high)).all()
+
+
+@pytest.fixture(scope="module")
+def sharp_task() -> SuperResolution:
+    task = build_task(parse_recipe(RECIPE, overrides=["task.target_mtf=[0.15, 0.95]"]))
+    assert isinstance(task, SuperResolution)
+    return task
+
+
+def test_a_task_without_the_targets_sharpness_is_as_it_was(task: SuperResolution, sharp_task: SuperResolution) -> None:
+    clean = power_law_scene(64).expand(6, -1, -1, -1)
+    assert (task.numbers, sharp_task.numbers) == (5, 8)
+    plain, more = (
+        each.simulate(clean, torch.Generator().manual_seed(3), instrument_dropout=0.3) for each in (task, sharp_task)
+    )
+    assert torch.equal(plain.inputs["image"], more.inputs["image"])
+    assert torch.equal(plain.numbers, more.numbers[:, :5])
+    assert not more.numbers[:, 5:].any()
+    with pytest.raises(OptionError, match="target_mtf"):
+        task.observe({"image": clean[..., ::4, ::4]}, {"target_mtf": (0.3,)})
+
+
+def test_the_targets_sharpness_is_told_in_half_of_the_windows(sharp_task: SuperResolution) -> None:
+    clean = power_law_scene(64).expand(64, -1, -1, -1)
+    gains = torch.tensor([0.3, 0.6])[None, :, None, None].expand(64, 2, 64, 64)
+    scenes = torch.cat([clean, gains], 1)
+    obs = sharp_task.simulate(scenes, torch.Generator().manual_seed(0))
+    shown = obs.numbers[:, 7] > 0
+    assert 16 < shown.sum() < 48
+    expected = sharp_task.observe({"image": obs.inputs["image"]}, {"target_mtf": (0.3, 0.6)}).numbers[:, 5:]
+    torch.testing.assert_close(obs.numbers[shown, 5:], expected[shown])
+    assert not obs.numbers[~shown, 5:].any()
+    assert torch.equal(sharp_task.truth(scenes, obs), clean)
+
+
+def test_the_targets_sharpness_changes_what_the_network_is_told_and_nothing_else(sharp_task: SuperResolution) -> None:
+    image = power_law_scene(64)[..., ::4, ::4]
+    told, untold = (sharp_task.observe({"image": image}, given) for given in ({"target_mtf": (0.25,)}, None))
+    assert torch.equal(sharp_task.base(told), sharp_task.base(untold))
+    assert told.numbers[0, 5] == told.numbers[0, 6] != 0
+    assert torch.equal(told.numbers[:, :5], untold.numbers[:, :5])
+    with pytest.raises(OptionError, match=r"needs 1 or 2 numbers from 0\.15 to 0\.95"):
+        sharp_task.observe({"image": image}, {"target_mtf": (1.2,)})
 
 
 def test_maps_are_free_of_contrast() -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,13 @@ from odc.geo.geobox import GeoBox
 
 from sciddiff import io
 from sciddiff.errors import InputError, InterruptedRun, ModelFileError, OptionError
-from sciddiff.model import load
+from sciddiff.model import build, load, write
 from sciddiff.recipe import load_recipe
 from sciddiff.recipe.schema import Recipe
 from sciddiff.tasks import build_task
 from sciddiff.training import train
-from sciddiff.training.loop import learning_rate
-from sciddiff.training.patches import draw_batch, open_scenes
+from sciddiff.training.loop import learning_rate, start
+from sciddiff.training.patches import draw_batch, draw_gains, open_scenes, sharpened
 from sciddiff.training.validation import calibration, validation_set
 
 RECIPE = """
@@ -122,6 +123,92 @@ def test_batches_are_functions_of_the_step(recipe: Recipe) -> None:
     assert first.shape == (4, 2, 24, 24)
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def changed(recipe: Recipe, *overrides: str) -> Recipe:
+    """The recipe with other values, its data found where they were."""
+    folder = Path(recipe.data.train[0].files()[0]).parent
+    return load_recipe(folder / "recipe.yaml", overrides=overrides)
+
+
+SHARP = ("task.target_mtf=[0.15, 0.9]", "data.train.0.mtf=0.3")
+
+
+def test_windows_tell_how_sharp_they_are(recipe: Recipe) -> None:
+    sharp = changed(recipe, *SHARP)
+    task = build_task(sharp)
+    scenes = open_scenes(sharp, task, sharp.data.train)
+    batches = np.concatenate([draw_batch(scenes, sharp, task, step=step) for step in range(10)])
+    assert batches.shape == (40, 4, 24, 24)
+    gains = batches[:, 2:, 0, 0]
+    assert np.array_equal(batches[:, 2:], np.broadcast_to(gains[..., None, None], (40, 2, 24, 24)))
+    unknown = ~gains.any(1)
+    assert 0.1 < unknown.mean() < 0.6  # the source without an MTF
+    own = np.array([0.3, 0.3**0.25], np.float32)  # as it is, and every second pixel of it
+    assert {float(gain) for gain in gains.max(0)} == {float(own[1])}
+    assert gains[~unknown].min() >= np.float32(0.15)
+
+
+def test_a_window_has_the_gain_that_is_drawn() -> None:
+    """Waves at three quarters and half of the coarse Nyquist frequency lose what a Gaussian MTF says."""
+    column = np.arange(48)
+    for factor in (1, 2, 3):
+        for wave, loss in ((0.75, 0.4 ** (9 / 16)), (0.5, 0.4**0.25)):
+            line = np.cos(np.pi * wave * (column + 0.5) / factor)
+            window = np.broadcast_to(line, (1, 48, 48))
+            expected = loss * window[:, ::factor, ::factor]
+            np.testing.assert_allclose(sharpened(window, factor, blur=[0.4]), expected, atol=1e-12)
+    window = np.random.default_rng(0).normal(size=(2, 12, 12))
+    np.testing.assert_allclose(sharpened(window, 3, blur=[1.0, 1.0]), window[:, ::3, ::3])
+
+
+def test_bands_are_alike_and_never_sharper_than_their_source() -> None:
+    rng = np.random.default_rng(0)
+    drawn = np.stack([draw_gains(0.7, (0.2, 0.9), bands=4, rng=rng) for _ in range(200)])
+    assert drawn.min() == 0.2
+    assert drawn.max() == 0.7
+    assert np.ptp(drawn, axis=1).max() <= 0.5 * 0.7
+    assert 0.1 < (drawn == 0.7).all(1).mean() < 0.4
+
+
+@pytest.fixture
+def first(recipe: Recipe, tmp_path: Path) -> Path:
+    """A model file to start from, with weights of its own."""
+    model = build(recipe.model_copy(update={"seed": 7}))
+    record = {"provenance": {"trained_on": ["elsewhere.tif"]}}
+    write(replace(model, residual_root=torch.tensor([[2.0, 0.5], [0.5, 1.0]]), record=record), tmp_path / "first.model")
+    return tmp_path / "first.model"
+
+
+def test_a_run_may_begin_with_a_models_weights(recipe: Recipe, first: Path, tmp_path: Path) -> None:
+    old = load(first)
+    more = changed(recipe, *SHARP, f"training.start={first}")
+    weights = start(more, "cpu").model.network.state_dict()
+    for name, value in old.network.state_dict().items():
+        new = weights[name]
+        assert torch.equal(new[:, : value.shape[1]] if value.ndim > 1 else new, value), name
+        assert new.shape == value.shape or name == "embed_numbers.weight"
+    numbers = weights["embed_numbers.weight"]
+    assert numbers.shape[1] == old.task.numbers + 3
+    assert not numbers[:, old.task.numbers :].any()
+    second = load(train(more, tmp_path / "second"))
+    assert torch.equal(second.residual_root, old.residual_root)
+    assert second.record["provenance"]["trained_on"] == ["elsewhere.tif", "full.tif", "red.tif"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("network.widths=[8, 16]", r"needs to be \(16, "),
+        ("network.embedding=4", r"is \(8, 5\), needs to be \(4, 5\)"),
+        ("network.encoder_blocks=[0, 2]", "not there"),
+        ("network.encoder_blocks=[0, 0]", "no place for"),
+        ("training.start=nowhere", "neither a file nor a shipped name"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_no_start(recipe: Recipe, first: Path, override: str, message: str) -> None:
+    with pytest.raises((OptionError, ModelFileError), match=message):
+        start(changed(recipe, f"training.start={first}", override), "cpu")
 
 
 def test_optional_bands_are_lacking_now_and_then(recipe: Recipe) -> None:
