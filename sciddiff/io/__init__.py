@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sciddiff.io.image import from_array, grid_of, read_window
     from sciddiff.io.profile import BandProfile, RasterProfile, RasterWarning, plain_profile, rescale_profile
     from sciddiff.io.raster import open  # noqa: A004 - the name is part of the interface
-    from sciddiff.io.restated import stated
+    from sciddiff.io.restated import stated, with_axes
     from sciddiff.io.stack import saturated_share
     from sciddiff.io.stack_files import read_stack_window
     from sciddiff.io.stack_profile import StackProfile
@@ -39,6 +39,7 @@ _HOMES = {
     "saturated_share": "stack",
     "save": "write",
     "stated": "restated",
+    "with_axes": "restated",
 }
 __all__ = [
     "BandProfile",
@@ -60,6 +61,7 @@ __all__ = [
     "saturated_share",
     "save",
     "stated",
+    "with_axes",
 ]
 
 

@@ -25,6 +25,7 @@ from sciddiff.io.masks import validity
 from sciddiff.io.metadata import gdal, grid_from, quiet, read_profile
 from sciddiff.io.profile import RasterProfile, Source
 from sciddiff.io.radiometry import decode, value_dtype
+from sciddiff.io.restated import axes_of
 
 Location = str | os.PathLike[str]
 TIFFS = (".tif", ".tiff", ".tf2", ".tf8", ".btf", ".lsm")
@@ -74,8 +75,9 @@ def open(  # noqa: A001
 
     files = rasters(path)
     where = location(path) if isinstance(path, str | os.PathLike) else ", ".join(files or ())
-    if axes is not None:
-        return _open_with_axes(where, bands=bands, axes=axes)
+    told, where = axes_of(where)
+    if axes is not None or told is not None:
+        return _open_with_axes(where, bands=bands, axes=axes or told or "")
     if files is None and (reader := _reader(where)) is not None:
         return reader(where, bands=bands)
     source = where if files is None else one_raster(files, bands=bands)

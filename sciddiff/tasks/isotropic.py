@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from torch import Tensor
 
 from sciddiff.baselines import interpolation
-from sciddiff.physics import sensor
+from sciddiff.physics import microscope, sensor
+from sciddiff.physics.optics import Optics, warn_sampling
 from sciddiff.recipe.tasks import Isotropic as Settings
 from sciddiff.tasks.base import LINEAR, Input, Observation
 from sciddiff.tasks.super_resolution import GAIN_STEP, SuperResolution
@@ -25,6 +26,13 @@ class Isotropic(SuperResolution):
 
     def _make_interpolator(self, low: float, high: float) -> interpolation.GainInterpolator:
         return interpolation.LineInterpolator(self.ratio, low=low, high=high, step=GAIN_STEP)
+
+    def _sampling(self, optics: Optics) -> tuple[str, ...]:
+        return warn_sampling(optics, z_factor=self.ratio)
+
+    def _gain(self, optics: Optics) -> float:
+        gain = microscope.axial_gain(optics)
+        return float(self.nominal[0]) if gain is None else gain
 
     def _measure(self, high: Tensor, *, sigma: Tensor, shift: Tensor | None = None, radius: int) -> Tensor:
         along = None if shift is None else shift[..., 0]

@@ -1,14 +1,17 @@
 """Super-resolution of any bands by an integer factor, with the sensor's MTF as forward model."""
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
+import xarray as xr
 from torch import Generator, Tensor
 
 from sciddiff.baselines import back_projection, interpolation
-from sciddiff.physics import sensor
+from sciddiff.physics import microscope, sensor
+from sciddiff.physics.optics import Optics, warn_sampling
 from sciddiff.recipe.tasks import SuperResolution as Settings
 from sciddiff.tasks import local
 from sciddiff.tasks.base import LINEAR, Condition, Input, Instrument, Observation, OneImage
@@ -48,6 +51,28 @@ class SuperResolution(OneImage):
 
     # ---- observations ----
 
+    def survey(self, image: xr.DataArray) -> Instrument:
+        """The MTF that a microscope's optics mean, channel by channel, where the file tells of all of them.
+
+        What the optics do not pass, and pixels that are too coarse for them, are warned of.
+        """
+        profile = image.encoding.get("stack")
+        if not self.channelwise or profile is None:
+            return {}
+        known = [optics for optics in microscope.optics_of(profile) if optics is not None]
+        for text in sorted({text for optics in known for text in self._sampling(optics)}):
+            warnings.warn(text, stacklevel=2)
+        if len(known) < len(profile.channels):
+            return {}
+        low, high, _ = self.limits["mtf"]
+        return {"mtf": tuple(min(max(self._gain(optics), low), high) for optics in known)}
+
+    def _sampling(self, optics: Optics) -> tuple[str, ...]:
+        return warn_sampling(replace(optics, z_step=None), factor=self.ratio)
+
+    def _gain(self, optics: Optics) -> float:
+        return microscope.lateral_gain(optics)
+
     def observe(self, inputs: Mapping[str, Tensor], instrument: Instrument | None = None) -> Observation:
         """Join a measured image with its instrument.
 
@@ -56,7 +81,8 @@ class SuperResolution(OneImage):
         inputs
             {"image": (b, c, h, w)}.
         instrument
-            `mtf`: gain at Nyquist, one number or one a band, the sensor's nominal ones where not given. `noise`:
+            `mtf`: gain at Nyquist, one number or one a band, the sensor's nominal ones where not given (and unknown,
+            where each channel is taken for itself). `noise`:
             standard deviation of the noise as a share of the image's, unknown where not given. `target_mtf`, of models
             that were trained with it: gain of the image that is sought at the Nyquist frequency of its own grid, that
             is how sharp the result is to be; unknown where not given.
@@ -72,7 +98,8 @@ class SuperResolution(OneImage):
         gains = torch.tensor(given.get("mtf", self.nominal.tolist())).expand(b, c).to(image.device)
         level = torch.tensor(given.get("noise", (0.0,))).expand(b).to(image.device)
         known = torch.ones(b, device=image.device)
-        numbers = network_numbers(gains, level, gain_known=known, noise_known=known * float("noise" in given))
+        told = known * float(not self.channelwise or "mtf" in given)
+        numbers = network_numbers(gains, level, gain_known=told, noise_known=known * float("noise" in given))
         if self.settings.target_mtf is not None:
             target = torch.tensor(given.get("target_mtf", (0.0,))).expand(b, c).to(image.device)
             numbers = torch.cat([numbers, sharpness_numbers(target, known * float("target_mtf" in given))], 1)
