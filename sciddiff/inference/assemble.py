@@ -179,7 +179,8 @@ def _stack_tiff(store: Store, product: Product, cores: Mapping[int, Core], check
     plan, final = store.plan, store.folder / f"{product.name}.ome.tif"
 
     def read(window: Place) -> tuple[Any, Any]:
-        return read_stack_window(final, *store.place(product, window)), None
+        t, c, z, rows, cols = store.place(product, window)
+        return read_stack_window(final, t, c, z, cast(slice, rows), cast(slice, cols)), None
 
     with cog.guarded(product.path):
         write_stack_ome_tiff(

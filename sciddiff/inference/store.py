@@ -74,8 +74,10 @@ class Store:
         """Of the stored numbers of a product."""
         if product.name not in self._encoders:
             profile = product.profile
-            raster = not isinstance(profile, StackProfile)
-            self._encoders[product.name] = Encoder.of(profile, self.plan.grid) if raster else StackEncoder(profile)
+            if isinstance(profile, StackProfile):
+                self._encoders[product.name] = StackEncoder(profile)
+            else:
+                self._encoders[product.name] = Encoder.of(profile, self.plan.grid)
         return self._encoders[product.name]
 
     def place(self, product: Product, window: Window) -> tuple[int | slice, ...]:

@@ -54,8 +54,8 @@ def checksums(pixels: NDArray[Any], mask: NDArray[np.uint8] | None) -> tuple[int
     pixels, mask
         See `stored.Stored`.
     """
-    crc = zlib.crc32(np.ascontiguousarray(pixels))
-    return crc, crc if mask is None else zlib.crc32(np.ascontiguousarray(mask), crc)
+    crc = zlib.crc32(np.ascontiguousarray(pixels).data)
+    return crc, crc if mask is None else zlib.crc32(np.ascontiguousarray(mask).data, crc)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 from sciddiff import __version__
 from sciddiff.model.core import Model
 from sciddiff.model.graph import input_unit
-from sciddiff.model.tiles import TOLERANCE, choose_halo
+from sciddiff.model.layout import TOLERANCE, choose_halo
 from sciddiff.model.windows import round_up
 
 FORMAT = "0.5.4"

@@ -65,7 +65,7 @@ class Fitted:
         if not is_stack(self.image):
             return self
         t, z = divmod(number, self.image.sizes["z"])
-        others = {name: tuple(each.frame(number) for each in given) for name, given in self.others.items()}
+        others = {name: tuple(each and each.frame(number) for each in given) for name, given in self.others.items()}
         if self.neighbours is not None:
             others[NEIGHBOUR] = tuple(self._neighbours(t, z))
         return replace(self, image=self.image.isel(t=t, z=z), others=others, neighbours=None)

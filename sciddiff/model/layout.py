@@ -184,7 +184,7 @@ def global_means(model: Restorer, fitted: Fitted) -> dict[str, tuple[float, ...]
     means = {model.task.inputs[0].name: global_mean(fitted.image)}
     for name, given in fitted.others.items():
         try:
-            means[name] = global_mean(given[0].image)
+            means[name] = global_mean(next(each.image for each in given if each is not None))
         except InputError as error:
             raise InputError(f"{name}: {error}") from error
     return means

@@ -42,7 +42,7 @@ class _Frame:
     positions: tuple[int, ...]
     grid: GeoBox
     offset: tuple[float, float]
-    others: Mapping[str, tuple[Fitted, ...]]
+    others: Mapping[str, tuple[Fitted | None, ...]]
     own_bands: tuple[str, ...]
 
 
@@ -71,7 +71,10 @@ def predict_lazily(
     from dask.highlevelgraph import HighLevelGraph
 
     values, valid = _sources(fitted.image)
-    means = {name: global_mean(given[0].image) for name, given in fitted.others.items()}
+    means = {
+        name: global_mean(next(each.image for each in given if each is not None))
+        for name, given in fitted.others.items()
+    }
     layout = lay_out(model, fitted, tile=tile, tolerance=tolerance, fallback=means)
     mean = _global_mean(values, valid)
     token = uuid.uuid4().hex

@@ -149,7 +149,7 @@ def _restored(
         taken = sections[first : first + AT_ONCE]
         missing = AT_ONCE - len(taken)  # sums are rounded in another order in a batch of another size
         taken = torch.cat([taken, taken[-1:].expand(missing, *taken.shape[1:])])
-        places = [*origins[first : first + AT_ONCE], *origins[-1:] * missing]
+        places = [*origins[first : first + AT_ONCE], *[origins[-1]] * missing]
         obs = model.task.observe({name: taken.contiguous()}, told)
         stream = restore(
             model,

@@ -79,7 +79,7 @@ def match(target: Tensor, dates: Tensor, *, clear: Tensor, seen: Tensor) -> Matc
 def _match_one(target: Tensor, date: Tensor, *, common: Tensor) -> tuple[Tensor, Tensor]:
     """Regress target - date on the date's bands in windows, shrunk towards no change; (b, c, h, w) twice."""
     found = regression.moments(date, target - date, common, sides=NEIGHBOURHOODS)
-    spread, count = found.spread + LEAST**2, found.count
+    spread, count = found.spread + LEAST**2, found.pixels
     slope = regression.slopes(found, RIDGE * spread)
     level = found.mean_y * count / (count + FEW) - (slope * found.mean_x[:, :, None]).sum(1)
     values = regression.evaluate(date, date, slope=slope, level=level)

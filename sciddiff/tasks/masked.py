@@ -146,7 +146,7 @@ def match(date: Tensor, image: Tensor, *, seen: Tensor, known: Tensor) -> tuple[
 def _match_band(x: Tensor, y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """One band (b, 1, h, w) on all of x: values and their error, each times the share of cells that tell, and that."""
     found = regression.moments(x, y, weight, sides=NEIGHBOURHOODS)
-    count, some = found.count, found.count > 0
+    count, some = found.pixels, found.pixels > 0
     strongest = found.spread.amax(1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny ** 0.5)
     slope = regression.slopes(found, RIDGE * (found.spread + FLAT * strongest))
     level = found.mean_y - (slope * found.mean_x[:, :, None]).sum(1)

@@ -19,7 +19,7 @@ class Moments(NamedTuple):
     """Weighted moments about each cell: effective pixels (b, 1, ...), means of x (b, c, ...) and of y (b, t, ...), the
     sums of centred products of x and x (b, c, c, ...) and of x and y (b, c, t, ...), the variance of x (b, c, ...)."""
 
-    count: Tensor
+    pixels: Tensor
     mean_x: Tensor
     mean_y: Tensor
     square: Tensor

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sciddiff import io
 from sciddiff.errors import InputError
 from sciddiff.io.align import aligned
-from sciddiff.model.fit import planes_of
+from sciddiff.model.fit import is_stack
 from sciddiff.physics import sensor
 from sciddiff.recipe.schema import Recipe, Source
 from sciddiff.tasks import Task
@@ -30,6 +30,10 @@ OPTIONAL_DROPOUT = 0.3
 """Share of the windows that lack an optional band although the scene has it."""
 SPREAD = 0.5
 """Share of the range of sharpness over which the bands of a window differ."""
+
+
+Place = dict[str, int | list[int]]
+"""What is taken of a file's image: plane and channel."""
 
 
 @dataclass(frozen=True)
@@ -63,32 +67,33 @@ def open_scenes(recipe: Recipe, task: Task, sources: Sequence[Source]) -> list[S
             images = _images(recipe, source, task, str(path))
             weight = source.weight / len(files) / len(images)
             scenes += [
-                _open_scene(recipe, source, image, present, path=str(path), weight=weight, task=task)
-                for image, present in images
+                _open_scene(recipe, source, *found, path=str(path), weight=weight, task=task) for found in images
             ]
     return scenes
 
 
-def _images(recipe: Recipe, source: Source, task: Task, path: str) -> list[tuple[xr.DataArray, tuple[int, ...]]]:
-    """The images of a file, and which of the recipe's bands they have.
+def _images(recipe: Recipe, source: Source, task: Task, path: str) -> list[tuple[xr.DataArray, tuple[int, ...], Place]]:
+    """The images of a file, which of the recipe's bands they have, and their places in the file.
 
     Of a stack those of evenly spread planes; where each channel is restored for itself, those of each.
     """
     present = tuple(range(len(recipe.bands)))
     if source.bands is not None:
-        own = {index: band for index, band in enumerate(source.bands) if band is not None}
-        present = tuple(own)
-        image = io.open(path, bands=list(own.values()))
+        present = tuple(index for index, band in enumerate(source.bands) if band is not None)
+        image = io.open(path, bands=named(source))
     else:
         image = io.open(path)
         if not task.channelwise:
             names = [str(name) for name in image.band.values]
             image = image.isel(band=io.match_bands(recipe.bands, names, sensor=recipe.task.sensor))
-    planes = list(planes_of(image))
-    planes = planes[:: -(-len(planes) // PLANES)]
-    if not task.channelwise:
-        return [(plane, present) for plane in planes]
-    return [(plane.isel(band=[at]), present) for plane in planes for at in range(plane.sizes["band"])]
+    sizes = image.sizes
+    places: list[Place] = [{}]
+    if is_stack(image):
+        places = [{"t": t, "z": z} for t in range(sizes["t"]) for z in range(sizes["z"])]
+        places = places[:: -(-len(places) // PLANES)]
+    if task.channelwise:
+        places = [{**place, "band": [at]} for place in places for at in range(sizes["band"])]
+    return [(image.isel(place), present, place) for place in places]
 
 
 def _open_scene(
@@ -96,6 +101,7 @@ def _open_scene(
     source: Source,
     image: xr.DataArray,
     present: tuple[int, ...],
+    place: Place,
     *,
     path: str,
     weight: float,
@@ -125,10 +131,10 @@ def _open_scene(
         if each is not None and each.size <= IN_MEMORY:
             each.load()
     scene = Scene(path, image, present, guide, mix, fitting, weight, source.scale, source.offset, source.mtf)
-    return _measured(scene, source, noisy, fitting) if task.takes_noisy else scene
+    return _measured(scene, source, noisy, fitting, place) if task.takes_noisy else scene
 
 
-def _measured(scene: Scene, source: Source, noisy: Path | None, fitting: tuple[int, ...]) -> Scene:
+def _measured(scene: Scene, source: Source, noisy: Path | None, fitting: tuple[int, ...], place: Place) -> Scene:
     """A scene in levels, or what was measured of it in electrons, after its bands: alone or beside its reference."""
     from sciddiff.training import levels
 
@@ -141,7 +147,7 @@ def _measured(scene: Scene, source: Source, noisy: Path | None, fitting: tuple[i
         return replace(scene, image=counts, present=tuple(band + count for band in scene.present))
     if noisy is None:
         return replace(scene, image=levels.clean_levels(scene.image))
-    low = io.open(str(noisy), bands=source.bands)
+    low = io.open(str(noisy), bands=named(source)).isel(place)
     if source.window is not None:
         row0, col0, row1, col1 = source.window
         low = low.isel(y=slice(row0, row1), x=slice(col0, col1))
@@ -157,6 +163,11 @@ def channels(task: Task) -> int:
 def keeps_levels(task: Task) -> bool:
     """Whether windows keep the values of their scene, rather than have mean zero and spread one."""
     return task.absolute or task.takes_noisy
+
+
+def named(source: Source) -> list[str | int] | None:
+    """The bands of a source's files, as it names them; None: all."""
+    return None if source.bands is None else [band for band in source.bands if band is not None]
 
 
 def _mix(source: Source, wanted: Sequence[str]) -> NDArray[np.float64]:
