@@ -97,7 +97,7 @@ def test_the_test_tensors_are_what_the_engine_gives(package: Path, model: Path):
 
 
 def test_cropped_by_its_halo_a_window_is_what_predict_gives(package: Path, model: Path):
-    """A whole-number test of the stated halo: with the full radius the difference is rounding alone."""
+    """As the zoo's programs do: continued by the last pixel, restored, cropped."""
     image = np.load(package / "test_input.npy")
     whole = load(model).predict(image[0], tolerance=None)["mean"].values
     halo = described(package)["outputs"][0]["axes"][2]["halo"]
