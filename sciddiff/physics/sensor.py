@@ -6,9 +6,11 @@ A low pixel covers exactly its ratio x ratio block of high pixels: it reads the 
 centre, which for an even ratio is the mean of the four centre pixels.
 """
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -17,6 +19,8 @@ from sciddiff.errors import OptionError
 
 GENERIC_MTF = 0.30
 """Gain at Nyquist assumed for an unknown sensor."""
+GAIN_RADIUS = 8
+"""How far `with_gain` looks, in pixels."""
 
 MTF: Mapping[str, Mapping[str, float]] = {
     "generic": {},
@@ -74,6 +78,41 @@ def nominal_mtf(sensor: str, bands: Sequence[str], override: float | Mapping[str
     return [gains.get(band, GENERIC_MTF) for band in bands]
 
 
+def mtf_sigma(gain: Tensor, ratio: int) -> Tensor:
+    """Standard deviation of the point spread function, in high-resolution pixels, from the gain at Nyquist."""
+    return ratio * torch.sqrt(-2 * torch.log(gain)) / math.pi
+
+
+@functools.cache
+def _gain_taps(ratio: float) -> Tensor:
+    """Taps whose frequency response is ratio^(4 f^2), f in cycles a pixel: Fourier's series of it, cut off."""
+    f = (np.arange(512) + 0.5) / 1024
+    waves = np.cos(2 * math.pi * np.arange(-GAIN_RADIUS, GAIN_RADIUS + 1)[:, None] * f)
+    taps = (waves * ratio ** (4 * f**2)).mean(1)
+    return torch.from_numpy(taps / taps.sum())
+
+
+def with_gain(image: Tensor, ratio: Tensor) -> Tensor:
+    """What the image would be had its sensor `ratio` times the gain at the Nyquist frequency of the image's own grid.
+
+    Parameters
+    ----------
+    image
+        (b, c, h, w). Edges are continued by their last pixel, `GAIN_RADIUS` pixels are looked at around each.
+    ratio
+        Of the gains of two Gaussian MTFs, (b, c); above one sharpens.
+
+    Notes
+    -----
+    The ratio of two Gaussians of the frequency is ratio^(4 (fx^2 + fy^2)): both axes in turn.
+    """
+    b, c, h, w = image.shape
+    taps = torch.stack([_gain_taps(round(each, 6)) for each in ratio.flatten().tolist()]).to(image)[:, None]
+    padded = F.pad(image.reshape(1, b * c, h, w), (GAIN_RADIUS,) * 4, mode="replicate")
+    rows = F.conv2d(padded, taps[..., None], groups=b * c)
+    return F.conv2d(rows, taps[..., None, :], groups=b * c).reshape(b, c, h, w)
+
+
 def coarser_gain(gain: float, factor: int) -> float:
     """Gain at the Nyquist frequency of a grid coarser by `factor` that keeps every `factor`-th pixel as it is.
 
@@ -90,11 +129,6 @@ def coarser_gain(gain: float, factor: int) -> float:
     1 / (factor sin(pi / (2 factor))): 0.707 for 2, 0.667 for 3, 0.637 in the limit.
     """
     return float(gain ** (1 / factor**2))
-
-
-def mtf_sigma(gain: Tensor, ratio: int) -> Tensor:
-    """Standard deviation of the point spread function, in high-resolution pixels, from the gain at Nyquist."""
-    return ratio * torch.sqrt(-2 * torch.log(gain)) / math.pi
 
 
 def blur_radius(gain: float, ratio: int) -> int:

@@ -8,19 +8,7 @@ from pydantic import BeforeValidator, Discriminator, Field, PrivateAttr, Tag
 
 from sciddiff.errors import RecipeError
 from sciddiff.recipe.files import find_rasters
-from sciddiff.recipe.section import (
-    BandKey,
-    Count,
-    Faults,
-    Gain,
-    Name,
-    Positive,
-    Section,
-    Share,
-    Window,
-    bare_path,
-    repeated,
-)
+from sciddiff.recipe.section import BandKey, Count, Faults, Name, Positive, Section, Share, Window, bare_path, repeated
 from sciddiff.recipe.tasks import (
     CloudMask,
     Dehaze,
@@ -73,9 +61,6 @@ class Source(Section):
     """`[row0, col0, row1, col1]` in pixels of the raster: the part that is used, to split by place."""
     coarsen: Annotated[list[Count], Field(min_length=1)] = [1]
     """Block-averaging factors, one drawn at random for each sample: other pixel sizes from the same raster."""
-    mtf: Gain | None = None
-    """Its own MTF at its Nyquist frequency. Where `task.target_mtf` is given, windows are made as sharp as is drawn
-    there, or as they can be: blurred and decimated, rather than averaged."""
     weight: Positive = 1.0
     """How often it is drawn, relative to the other sources."""
     scale: Positive = 1.0

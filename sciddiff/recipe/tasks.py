@@ -37,11 +37,6 @@ class Settings(Section):
         """Gains at Nyquist that are given by band."""
         return {}
 
-    @property
-    def sharpness(self) -> tuple[float, float] | None:
-        """Range of the target's own MTF drawn in training; None where windows are taken as they are."""
-        return None
-
     def _faults(self) -> Faults:
         yield from ordered("pixel_size", self.pixel_size)
 
@@ -58,9 +53,9 @@ class SuperResolution(Settings):
     sensor's."""
     mtf_range: Annotated[tuple[Gain, Gain], BeforeValidator(pair)] = (0.15, 0.40)
     """Range of the MTF at Nyquist drawn in training, because real blur differs from nominal."""
-    target_mtf: Annotated[tuple[Gain, Gain], BeforeValidator(pair)] | None = None
-    """Range of the target's own MTF, at the Nyquist frequency of the target grid, drawn in training from sources whose
-    `mtf` is known. Half the time the network is told, and so may users tell it; null: not a number of the model."""
+    target_mtf: Gain | None = None
+    """MTF at the Nyquist frequency of the target grid that samples have where nothing is told of it, measured on images
+    whose own is known: what a told one is compared with; null: none can be told."""
     anisotropy: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Largest relative difference of the two blur widths drawn in training."""
     shift: Annotated[float, Field(ge=0, le=2)] = 0.5
@@ -75,7 +70,7 @@ class SuperResolution(Settings):
 
     def _faults(self) -> Faults:
         yield from super()._faults()
-        for key in ("mtf_range", "target_mtf", "noise"):
+        for key in ("mtf_range", "noise"):
             yield from ordered(key, getattr(self, key))
 
     @property
@@ -87,11 +82,6 @@ class SuperResolution(Settings):
     def gains(self) -> Mapping[str, float]:
         """Gains at Nyquist that are given by band."""
         return self.mtf if isinstance(self.mtf, dict) else {}
-
-    @property
-    def sharpness(self) -> tuple[float, float] | None:
-        """Range of the target's own MTF drawn in training."""
-        return self.target_mtf
 
 
 class Isotropic(SuperResolution):

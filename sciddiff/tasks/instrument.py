@@ -55,11 +55,6 @@ def checked(instrument: Instrument | None, limits: Limits, *, task: str) -> Inst
     return given
 
 
-def sharpness_numbers(gain: Tensor, known: Tensor) -> Tensor:
-    """Gains of the target (b, c) as the network sees them, (b, c + 1): their logarithms, zero where not known (b,)."""
-    return torch.cat([torch.log(gain.clamp_min(1e-3) / 0.4) / 0.6 * known[:, None], known[:, None]], 1)
-
-
 def network_numbers(gain: Tensor, noise: Tensor, *, gain_known: Tensor, noise_known: Tensor) -> Tensor:
     """Gains (b, c) and noise (b,) as the network sees them, (b, c + 3): zero with a zero flag where unknown."""
     gains = (gain - 0.275) / 0.07 * gain_known[:, None]

@@ -15,10 +15,12 @@ from sciddiff.physics.optics import Optics, warn_sampling
 from sciddiff.recipe.tasks import SuperResolution as Settings
 from sciddiff.tasks import local
 from sciddiff.tasks.base import LINEAR, Condition, Input, Instrument, Observation, OneImage
-from sciddiff.tasks.instrument import checked, gain_range, network_numbers, sharpness_numbers
+from sciddiff.tasks.instrument import checked, gain_range, network_numbers
 
 GAIN_STEP = 0.01
 """Spacing of the gains for which interpolators are solved; between them they are mixed linearly."""
+TARGET_MTF = (0.1, 0.95)
+"""Range in which the target's own MTF may be told."""
 
 
 class SuperResolution(OneImage):
@@ -37,13 +39,13 @@ class SuperResolution(OneImage):
         self.numbers = len(self.bands) + 3
         least, largest = gain_range(self.nominal, settings.mtf_range)
         self.limits = {"mtf": (least, largest, len(self.bands)), "noise": (0.0, 1.0, 1)}
-        if settings.target_mtf is not None:
-            self.numbers += len(self.bands) + 1
-            self.limits["target_mtf"] = (*settings.target_mtf, len(self.bands))
         self.blur_radius = sensor.blur_radius(least, self.ratio)
         interpolation_radius = (interpolation.MMSE_RADIUS + 1) * self.ratio
         rounds = settings.projections * (self.blur_radius + self.ratio + interpolation_radius)
         self.radius = interpolation_radius + local.RADIUS + rounds
+        if settings.target_mtf is not None:
+            self.limits["target_mtf"] = (*TARGET_MTF, len(self.bands))
+            self.radius += sensor.GAIN_RADIUS
         self._interpolator = self._make_interpolator(least, largest)
 
     def _make_interpolator(self, low: float, high: float) -> interpolation.GainInterpolator:
@@ -84,8 +86,8 @@ class SuperResolution(OneImage):
             `mtf`: gain at Nyquist, one number or one a band, the sensor's nominal ones where not given (and unknown,
             where each channel is taken for itself). `noise`:
             standard deviation of the noise as a share of the image's, unknown where not given. `target_mtf`, of models
-            that were trained with it: gain of the image that is sought at the Nyquist frequency of its own grid, that
-            is how sharp the result is to be; unknown where not given.
+            whose own is known: gain, at the Nyquist frequency of the target grid, of the image that is sought, that is
+            how sharp the result is to be; as sharp as the model's where not given.
 
         Raises
         ------
@@ -100,30 +102,28 @@ class SuperResolution(OneImage):
         known = torch.ones(b, device=image.device)
         told = known * float(not self.channelwise or "mtf" in given)
         numbers = network_numbers(gains, level, gain_known=told, noise_known=known * float("noise" in given))
-        if self.settings.target_mtf is not None:
-            target = torch.tensor(given.get("target_mtf", (0.0,))).expand(b, c).to(image.device)
-            numbers = torch.cat([numbers, sharpness_numbers(target, known * float("target_mtf" in given))], 1)
-        return Observation({"image": image}, {"gain": gains}, numbers)
+        forward = {"gain": gains}
+        if self.settings.target_mtf is not None and "target_mtf" in given:
+            forward["sharpness"] = torch.tensor(given["target_mtf"]).expand(b, c) / self.settings.target_mtf
+        return Observation({"image": image}, forward, numbers)
 
     def simulate(self, clean: Tensor, generator: Generator | None, *, instrument_dropout: float = 0.0) -> Observation:
         """Degrade clean scenes by instruments drawn at random, or by the nominal one, free of noise.
 
         A share `instrument_dropout` of the scenes has an instrument that the network is not told: off its nominal
         gain, anisotropic, with its bands shifted against each other. The others are measured ones: their gain is
-        told. Of these, too, half hide their noise. Half of all hide how sharp the target is.
+        told. Of these, too, half hide their noise.
 
         Parameters
         ----------
         clean
-            (b, c, h, w), sides multiples of the ratio; zero in a band that a scene lacks. Where the target's MTF is
-            a number of the model, (b, 2 c, h, w) may tell that of each band as a constant map, zero where unknown.
+            (b, c, h, w), sides multiples of the ratio; zero in a band that a scene lacks.
         generator
             Source of the draws, on the device of `clean`; without it the instrument is the nominal one.
         instrument_dropout
             Share of unknown instruments.
         """
-        b, c = len(clean), len(self.bands)
-        clean, sharpness = clean[:, :c], clean[:, c:, 0, 0]
+        b, c = clean.shape[:2]
         if generator is None:
             blank = clean.new_zeros(b, c, 1, 1)
             obs = self.observe({"image": blank})
@@ -148,10 +148,6 @@ class SuperResolution(OneImage):
         nominal = self.nominal.to(gain).expand(b, c)
         told = torch.where(known[:, None] > 0, gain, nominal)
         numbers = network_numbers(told, noise, gain_known=known, noise_known=known * (uniform(b) < 0.5))
-        if settings.target_mtf is not None:
-            sharpness = sharpness if sharpness.numel() else torch.zeros_like(gain)
-            shown = (uniform(b) < 0.5).float() * sharpness.amin(1).gt(0)
-            numbers = torch.cat([numbers, sharpness_numbers(sharpness, shown)], 1)
         return Observation({"image": image}, {"gain": told}, numbers)
 
     def degrade(self, high: Tensor, obs: Observation) -> Tensor:
@@ -176,7 +172,9 @@ class SuperResolution(OneImage):
         return local.contrast_free(base)
 
     def project(self, x: Tensor, obs: Observation) -> Tensor:
-        """Add the interpolated misfit of the degraded estimate, `projections` times."""
+        """Bring to the told sharpness; then add the misfit of the degraded estimate, interpolated, `projections` times."""
+        if "sharpness" in obs.instrument:
+            x = sensor.with_gain(x, obs.instrument["sharpness"])
         for _ in range(self.settings.projections):
             x = x + self._interpolate(obs.inputs["image"] - self.degrade(x, obs), obs)
         return x

@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
-import scipy.fft
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -16,7 +15,6 @@ from sciddiff import io
 from sciddiff.errors import InputError
 from sciddiff.io.align import aligned
 from sciddiff.model.fit import is_stack
-from sciddiff.physics import sensor
 from sciddiff.recipe.schema import Recipe, Source
 from sciddiff.tasks import Task
 
@@ -28,8 +26,6 @@ PLANES = 128
 """Planes of a stack from which windows are drawn."""
 OPTIONAL_DROPOUT = 0.3
 """Share of the windows that lack an optional band although the scene has it."""
-SPREAD = 0.5
-"""Share of the range of sharpness over which the bands of a window differ."""
 
 
 Place = dict[str, int | list[int]]
@@ -49,7 +45,6 @@ class Scene:
     weight: float
     scale: float
     offset: float | list[float]  # one, or one for each of the recipe's bands
-    mtf: float | None = None  # gain at its own Nyquist frequency
 
 
 def open_scenes(recipe: Recipe, task: Task, sources: Sequence[Source]) -> list[Scene]:
@@ -130,7 +125,7 @@ def _open_scene(
     for each in (image, guide):
         if each is not None and each.size <= IN_MEMORY:
             each.load()
-    scene = Scene(path, image, present, guide, mix, fitting, weight, source.scale, source.offset, source.mtf)
+    scene = Scene(path, image, present, guide, mix, fitting, weight, source.scale, source.offset)
     return _measured(scene, source, noisy, fitting, place) if task.takes_noisy else scene
 
 
@@ -229,59 +224,13 @@ def scaled(
     return result
 
 
-def coarsened(window: NDArray[np.floating], factor: int) -> NDArray[np.float64]:
-    """Mean of each block of `factor` pixels a side, (c, h / factor, w / factor)."""
-    c, h, w = window.shape
-    blocks: NDArray[np.float64] = window.reshape(c, h // factor, factor, w // factor, factor).mean((2, 4), dtype=float)
-    return blocks
-
-
-def sharpened(window: NDArray[np.floating], factor: int, *, blur: Sequence[float]) -> NDArray[np.float64]:
-    """Every `factor`-th pixel after a Gaussian blur; with little of it sharper than the mean of blocks, and aliased.
-
-    Parameters
-    ----------
-    window
-        (c, h, w), continued by its mirror image.
-    factor
-        Pixels along one of the result.
-    blur
-        Gain of each band's blur at the Nyquist frequency of the result, in (0, 1].
-    """
-    waves = scipy.fft.dctn(window.astype(np.float64), axes=(1, 2))
-    rows, cols = (np.arange(side) / side * factor for side in window.shape[1:])  # in Nyquist frequencies of the result
-    square = rows[:, None] ** 2 + cols[None] ** 2
-    waves *= np.exp(np.log(np.asarray(blur))[:, None, None] * square)
-    image: NDArray[np.float64] = scipy.fft.idctn(waves, axes=(1, 2))[:, ::factor, ::factor]
-    return image
-
-
-def draw_gains(own: float, bounds: tuple[float, float], *, bands: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Gains at Nyquist that the bands of a window are to have: alike, within the bounds, and at most the `own` one."""
-    low, high = bounds
-    place = rng.random() + SPREAD * (rng.random(bands) - 0.5)
-    return np.minimum(low + (high - low) * np.clip(place, 0, 1), own)
-
-
-def _read(
-    scene: Scene,
-    *,
-    task: Task,
-    row: int,
-    col: int,
-    side: int,
-    factor: int,
-    gains: NDArray[np.float64] | None,
-) -> NDArray[np.float32] | None:
-    """Window of side x side pixels, blocks averaged or the bands as sharp as `gains`; None where one is invalid."""
+def _read(scene: Scene, *, task: Task, row: int, col: int, side: int, factor: int) -> NDArray[np.float32] | None:
+    """Window of side x side pixels after averaging blocks of `factor`; None where a pixel is invalid."""
     rows, cols = slice(row, row + side * factor), slice(col, col + side * factor)
     window, seen = read_scene(scene, rows, cols, bands=channels(task), absolute=True)
     if not seen.all():
         return None
-    if gains is None or scene.mtf is None:
-        blocks = coarsened(window, factor)
-    else:
-        blocks = sharpened(window, factor, blur=list(gains / sensor.coarser_gain(scene.mtf, factor)))
+    blocks = window.reshape(len(window), side, factor, side, factor).mean((2, 4), dtype=np.float64)
     if not keeps_levels(task):
         spread = blocks.std((1, 2), keepdims=True)
         blocks = (blocks - blocks.mean((1, 2), keepdims=True)) / np.where(spread > 0, spread, 1)
@@ -289,12 +238,8 @@ def _read(
 
 
 def draw_patch(scenes: Sequence[Scene], recipe: Recipe, task: Task, *, rng: np.random.Generator) -> NDArray[np.float32]:
-    """One random window (scene bands, patch, patch), turned and mirrored; see `read_scene`.
-
-    Of a task with a range of `sharpness` as many maps follow: the gain of each band, zero where that of the source is
-    unknown.
-    """
-    side, bounds = recipe.training.patch, recipe.task.sharpness
+    """One random window (scene bands, patch, patch), turned and mirrored; see `read_scene`."""
+    side = recipe.training.patch
     weights = np.array([scene.weight for scene in scenes])
     scene = scenes[rng.choice(len(scenes), p=weights / weights.sum())]
     for _ in range(TRIES):
@@ -302,18 +247,10 @@ def draw_patch(scenes: Sequence[Scene], recipe: Recipe, task: Task, *, rng: np.r
         height, width = scene.image.shape[1:]
         row = int(rng.integers(height - side * factor + 1))
         col = int(rng.integers(width - side * factor + 1))
-        gains = None
-        if bounds is not None and scene.mtf is not None:
-            own = sensor.coarser_gain(scene.mtf, factor)
-            gains = draw_gains(own, bounds, bands=len(task.scene_bands), rng=rng)
-        patch = _read(scene, task=task, row=row, col=col, side=side, factor=factor, gains=gains)
+        patch = _read(scene, task=task, row=row, col=col, side=side, factor=factor)
         if patch is not None:
             lacking = [band in recipe.optional_bands and rng.random() < OPTIONAL_DROPOUT for band in recipe.bands]
             patch[: len(lacking)][lacking] = 0
-            if bounds is not None:
-                told = np.zeros(len(patch)) if gains is None else gains
-                maps = np.broadcast_to(told[:, None, None], patch.shape)
-                patch = np.concatenate([patch, maps.astype(np.float32)])
             patch = np.rot90(patch, int(rng.integers(4)), (1, 2))
             return patch[:, ::-1] if rng.random() < 0.5 else patch
     raise InputError(f"{scene.name}: no window of {side} x {side} pixels without invalid ones in {TRIES} tries")
