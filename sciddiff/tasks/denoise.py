@@ -4,8 +4,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 import xarray as xr
+from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
@@ -34,6 +36,10 @@ TRUST_OF_HALF = 0.05
 """Weight of a window whose truth is the other, noisy half of its photons: its errors are mostly that half's noise."""
 
 
+LOOKED_AT, SIDE = 16, 1024
+"""Planes of a channel, and the largest side of the middle of each, in which the noise is measured."""
+
+
 class Denoise(OneImage):
     """x -> x + noise of variance a x + b; see `Task` for what each method does.
 
@@ -43,6 +49,7 @@ class Denoise(OneImage):
     its noise allows, and whether it does no more is a test (`y - x` over its noise has variance one), no constraint.
     """
 
+    channelwise = True
     numbers = 1
     stride = local.CELL
     maps = 7
@@ -64,18 +71,18 @@ class Denoise(OneImage):
         Parameters
         ----------
         image
-            (band, y, x) or a stack (..., y, x) of one channel, all of whose planes have one law.
+            (band, [t, z,] y, x); all planes of a channel have one law. Of large ones a part is read.
 
         Returns
         -------
         Instrument
-            `gain` and `variance`.
+            `gain` and `variance`, one number a channel.
         """
         from sciddiff.physics.noise_estimation import noise_law
 
-        planes = image.values.reshape(-1, *image.shape[-2:])
-        gain, variance = noise_law(planes)
-        return {"gain": (float(gain),), "variance": (float(variance),)}
+        laws = [noise_law(_looked_at(image.isel(band=at))) for at in range(image.sizes["band"])]
+        gains, variances = zip(*laws, strict=True)
+        return {"gain": tuple(map(float, gains)), "variance": tuple(map(float, variances))}
 
     def observe(self, inputs: Mapping[str, Tensor], instrument: Instrument | None = None) -> Observation:
         """Join an image with its noise law.
@@ -294,3 +301,14 @@ def _misjudged(obs: Observation, off: Tensor, source: Generator) -> Observation:
         "variance": torch.where(off > 0, at_low - slope * low, variance),
     }
     return replace(obs, instrument=told)
+
+
+def _looked_at(channel: xr.DataArray) -> NDArray[np.floating]:
+    """The middle of evenly spread planes of a channel ([t, z,] y, x), (planes, h, w)."""
+    cut = {axis: slice(max((channel.sizes[axis] - SIDE) // 2, 0), (channel.sizes[axis] + SIDE) // 2) for axis in "yx"}
+    channel = channel.isel(cut)
+    if "z" not in channel.dims:
+        return channel.values[None]
+    planes = [(t, z) for t in range(channel.sizes["t"]) for z in range(channel.sizes["z"])]
+    chosen = planes[:: -(-len(planes) // LOOKED_AT)]
+    return np.stack([channel.isel(t=t, z=z).values for t, z in chosen])
