@@ -133,7 +133,9 @@ class Denoise(OneImage):
         source = torch.Generator(clean.device).manual_seed(0) if generator is None else generator
         paired = clean.shape[1] == 2
         scene = clean[:, :1]
-        dark, bright = _levels(scene) if not paired else (torch.zeros_like(scene[:, 0, 0, 0]), 1.0)
+        dark, bright = _levels(scene) if not paired else (torch.zeros_like(scene[:, 0, 0, 0]), torch.ones(()))
+        if generator is None:  # one camera for all, as for the planes of a stack
+            dark, bright = dark.amin().expand(len(scene)), bright.amax()
         obs = self._exposed(scene, dark, bright, source, nominal=generator is None)
         if paired:
             obs = _measured(obs, scene, clean[:, 1:], source)
