@@ -6,7 +6,8 @@ Needs `rs/l8_l1tp_momotombo_20151205_ms6_30m.tif` (Landsat 8, 30 m) and the seri
 (Sentinel-2, 20 m, its four clear dates) under $SCIDDIFF_REALDATA. Kinds of gaps: Landsat 7's of 22 % of the pixels,
 dropped lines, dead columns, blobs; at Rufiji also with the clear date that is nearest in time, itself with gaps of
 Landsat 7 elsewhere. The peak of the PSNR is a reflectance of 1; gap pixels without a value in the model's result are
-left out for all methods and counted.
+left out for all methods and counted. Beside them, without a date, what the best stationary linear predictor reaches
+that knows the truth's own covariances: what a better linear base could gain at most.
 """
 
 import argparse
@@ -39,7 +40,13 @@ SENTINEL = ("B2", "B3", "B4", "B8", "B11", "B12")
 CLEAR_DATES = ("20160710", "20190610", "20190615", "20190620")
 NOMINAL = "22 % SLC-off"
 
+NEIGHBOURS, REACH = 48, 16
+"""Known pixels from which the linear bound predicts one in a gap, and how far they are looked for."""
+NUGGET = 1e-2
+"""Share of a band's variance that the bound takes as noise: without any its equations are singular."""
+
 Mask = NDArray[np.bool_]
+Array = NDArray[np.floating]
 
 
 class Result(NamedTuple):
@@ -93,7 +100,7 @@ def holed(image: xr.DataArray, missing: Mask) -> xr.DataArray:
     return io.from_array(np.where(valid, image.values, np.nan), grid=io.grid_of(image), bands=bands, valid=valid)
 
 
-def fill(model: Model, image: xr.DataArray, other: xr.DataArray | None) -> dict[str, NDArray[np.floating]]:
+def fill(model: Model, image: xr.DataArray, other: xr.DataArray | None) -> dict[str, Array]:
     """The model's result, its base's, and that of every baseline."""
     given = {} if other is None else {"date": [other]}
     results = {"model": model.predict(image, inputs=given)["mean"].values}
@@ -101,7 +108,7 @@ def fill(model: Model, image: xr.DataArray, other: xr.DataArray | None) -> dict[
     results["base"] = model.task.base(obs)[0].numpy()
     known = image.valid.values.all(0)
     values = np.nan_to_num(image.values)
-    methods: dict[str, Callable[..., NDArray[np.floating]]] = {
+    methods: dict[str, Callable[..., Array]] = {
         "FillNodata": inpainting.fill_nodata,
         "membrane": inpainting.smooth_fill,
         "biharmonic": inpainting.biharmonic,
@@ -113,7 +120,56 @@ def fill(model: Model, image: xr.DataArray, other: xr.DataArray | None) -> dict[
     return results
 
 
-def judge(results: dict[str, NDArray[np.floating]], truth: xr.DataArray, missing: Mask) -> dict[str, Result]:
+def covariance(band: Array) -> Array:
+    """Covariances of a band (h, w) by lag, (2 h, 2 w), negative lags from the end; 1 at lag 0."""
+    height, width = band.shape
+    size = (2 * height, 2 * width)
+    power = np.abs(np.fft.rfft2(band - band.mean(), size)) ** 2
+    pairs = np.abs(np.fft.rfft2(np.ones_like(band), size)) ** 2
+    total, count = (np.fft.irfft2(each, size) for each in (power, pairs))
+    found: Array = total / np.maximum(count, 1)
+    return found / found[0, 0]
+
+
+def neighbours(known: Mask) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Places of the gap pixels, (n, 2), and the offsets of the `NEIGHBOURS` known pixels nearest to each, (n, k, 2).
+
+    Gap pixels with fewer within `REACH` are left out.
+    """
+    side = np.arange(-REACH, REACH + 1)
+    offsets = np.stack(np.meshgrid(side, side, indexing="ij"), -1).reshape(-1, 2)
+    offsets = offsets[np.argsort((offsets**2).sum(1), kind="stable")]
+    places = np.argwhere(~known)
+    at = places[:, None] + offsets + REACH
+    there = np.pad(known, REACH)[at[..., 0], at[..., 1]]
+    enough = there.sum(1) >= NEIGHBOURS
+    picks = np.argsort(~there[enough], axis=1, kind="stable")[:, :NEIGHBOURS]
+    return places[enough], offsets[picks]
+
+
+def linear_bound(truth: Array, missing: Mask, start: Array) -> Array:
+    """Ordinary kriging of each band from the nearest known pixels, with the covariances of the truth itself.
+
+    No stationary linear predictor from these pixels errs less but by chance. Bands go by themselves: where all are
+    missing together and their covariances have one shape, the others' known pixels add nothing (autokrigeability).
+    `start` is kept where too few pixels are near.
+    """
+    result = start.copy()
+    places, near = neighbours(~missing)
+    apart = near[:, :, None] - near[:, None]
+    right_ones = np.ones((len(near), NEIGHBOURS, 1))
+    for band, values in enumerate(truth):
+        lagged = covariance(values)
+        matrix = lagged[apart[..., 0], apart[..., 1]] + NUGGET * np.eye(NEIGHBOURS)
+        right = lagged[near[..., 0], near[..., 1]][..., None]
+        towards, ones = np.split(np.linalg.solve(matrix, np.concatenate([right, right_ones], 2)), 2, axis=2)
+        weights = (towards + ones * (1 - towards.sum(1, keepdims=True)) / ones.sum(1, keepdims=True))[..., 0]
+        at = places[:, None] + near
+        result[band, places[:, 0], places[:, 1]] = (weights * values[at[..., 0], at[..., 1]]).sum(1)
+    return result
+
+
+def judge(results: dict[str, Array], truth: xr.DataArray, missing: Mask) -> dict[str, Result]:
     """Figures by method."""
     seen = truth.valid.values.all(0)
     filled = np.isfinite(results["model"]).all(0)
@@ -139,6 +195,9 @@ def run(model: Model, folder: Path, *, dates: bool) -> dict[str, dict[str, dict[
         date_given = holed(other, own) if dates and other is not None else None
         for kind, missing in kinds(shape, number).items():
             results = fill(model, holed(truth, missing), date_given)
+            if not dates:
+                values = np.nan_to_num(truth.values)
+                results["linear bound"] = linear_bound(values, missing, results["membrane"])
             table.setdefault(kind, {})[place] = judge(results, truth, missing)
     return table
 

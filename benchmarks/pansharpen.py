@@ -31,7 +31,7 @@ from sciddiff.io.align import aligned, offset_of
 from sciddiff.model import Model, load
 from sciddiff.model.fit import fit_all
 from sciddiff.model.tiles import observe_whole
-from sciddiff.tasks import Observation
+from sciddiff.tasks import LINEAR, Observation
 from sciddiff.tasks.pansharpen import Pansharpen
 
 SHIPPED = ("pansharpen-landsat8", "sharpen-sentinel2-20m")
@@ -112,7 +112,8 @@ def pansharpening(model: Model) -> Pansharpen:
 
 def baselines(model: Model, obs: Observation) -> Results:
     """Results of the task's base and of the classical fusions."""
-    return {name: method(obs)[0].double().numpy() for name, method in model.task.baselines().items()}
+    found = {name: method(obs)[0].double().numpy() for name, method in model.task.baselines().items()}
+    return {"base" if name == LINEAR else name: result for name, result in found.items()}
 
 
 def reduced_scores(truth: Array, results: Results, ratio: int) -> Scores:

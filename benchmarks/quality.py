@@ -1,6 +1,7 @@
 """Every method on clean scenes degraded by the model's own instrument: PSNR, gains, spectra, consistency.
 
     python benchmarks/quality.py [MODEL [SCENE...]] [--regressor MODEL2] [--steps 3] [--json PATH] [--record MODEL3]
+        [--instrument target_mtf=0.5,0.5,0.5,0.7]
 
 A scene is PATH, or PATH@1,2,3,4 to name which bands, in the order of the model's, stand for them; PATH#ROW,COL,H,W
 takes a window. Without arguments: the shipped models on the sample.
@@ -39,6 +40,12 @@ def open_scene(text: str, model: Model) -> xr.DataArray:
         row, col, height, width = map(int, window)
         image = image.isel(y=slice(row, row + height), x=slice(col, col + width))
     return image
+
+
+def told(text: str) -> tuple[str, tuple[float, ...]]:
+    """A name and its numbers, of NAME=X[,X...]."""
+    name, _, numbers = text.partition("=")
+    return name, tuple(float(number) for number in numbers.split(","))
 
 
 def show(console: Console, title: str, comparison: Comparison) -> None:
@@ -91,6 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=3, help="of the sample")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--border", type=int, default=0, help="target pixels left out along the edges")
+    parser.add_argument("--instrument", type=told, action="append", help="NAME=X[,X...] that the model is told")
     parser.add_argument("--peak", type=float, help="of the PSNR; default: 1 for reflectance, 255 for bytes, the range")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--record", type=Path, help="write the model here, with its PSNR on these scenes")
@@ -112,6 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 border=given.border,
                 peak=given.peak,
                 regressor=regressor,
+                instrument=dict(given.instrument or []),
             )
             show(console, f"{model.recipe.name} on {title}", comparisons[title])
         print(markdown(comparisons), end="\n\n")

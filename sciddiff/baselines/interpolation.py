@@ -25,7 +25,7 @@ def polyphase(low: Tensor, filters: Tensor) -> Tensor:
     low
         (b, c, h, w).
     filters
-        (ratio, ratio, k, k) for all bands, or (b, c, ratio, ratio, k, k); k odd.
+        (ratio, ratio, k, k) for all bands, or (b or 1, c, ratio, ratio, k, k); k odd.
 
     Returns
     -------
@@ -34,9 +34,10 @@ def polyphase(low: Tensor, filters: Tensor) -> Tensor:
     """
     b, c, h, w = low.shape
     ratio, size = filters.shape[-3], filters.shape[-1]
-    weights = filters.to(low).expand(b, c, ratio, ratio, size, size).reshape(b * c * ratio**2, 1, size, size)
-    padded = F.pad(low.reshape(1, b * c, h, w), (size // 2,) * 4, mode="replicate")
-    phases = F.conv2d(padded, weights, groups=b * c)
+    sets = filters.shape[0] if filters.ndim == 6 else 1
+    weights = filters.to(low).expand(sets, c, ratio, ratio, size, size).reshape(-1, 1, size, size)
+    padded = F.pad(low.reshape(-1, sets * c, h, w), (size // 2,) * 4, mode="replicate")
+    phases = F.conv2d(padded, weights, groups=sets * c)
     return F.pixel_shuffle(phases, ratio).reshape(b, c, h * ratio, w * ratio)
 
 
@@ -168,3 +169,66 @@ class GainInterpolator:
         gains = self.gains[index].flatten().tolist()
         filters = torch.stack([mmse_filters(gain, self.ratio, offset=offset) for gain in gains])
         return filters.unflatten(0, index.shape)
+
+
+@functools.cache
+def mmse_line_filters(
+    gain: float, ratio: int, *, radius: int = MMSE_RADIUS, beta: float = 1.6, noise: float = 1e-3
+) -> Tensor:
+    """Filters of the interpolator of `mmse_filters` along one axis, (ratio, 2 radius + 1), float64.
+
+    Parameters
+    ----------
+    gain
+        Of the blur along the axis at the low grid's Nyquist frequency.
+    ratio, radius, noise
+        See `mmse_filters`.
+    beta
+        The power spectrum along a line is 1 / f^beta: that of a plane, 1 / f^(beta + 1), summed across the line.
+    """
+    size = 256 * ratio
+    f = np.fft.fftfreq(size)
+    power = 1 / (f**2 + 1e-5) ** (beta / 2)
+    sigma = ratio * math.sqrt(-2 * math.log(gain)) / math.pi
+    middle = (ratio - 1) / 2 - (ratio - 1) // 2
+    aperture = np.cos(math.pi * f) if middle else np.ones(size)
+    mtf = aperture * np.exp(-2 * math.pi**2 * sigma**2 * f**2)
+    auto = np.fft.ifft(power * mtf**2).real
+    cross = np.fft.ifft(power * mtf * np.exp(-2j * math.pi * f * middle)).real
+    tap = np.arange(-radius, radius + 1)
+    c_yy = auto[(tap[:, None] - tap) * ratio % size] + noise * auto[0] * np.eye(len(tap))
+    to_tap = (np.arange(ratio)[:, None] - (ratio - 1) // 2 - tap * ratio) % size
+    weights = np.linalg.solve(c_yy, cross[to_tap].T).T
+    return torch.from_numpy(weights / weights.sum(1, keepdims=True))
+
+
+class LineInterpolator(GainInterpolator):
+    """`mmse_line_filters` for any gain of a range, along the rows axis."""
+
+    def __call__(self, low: Tensor, gain: Tensor, *, offset: tuple[float, float] | None = None) -> Tensor:
+        """Interpolate (b, c, h, w) for gains (b, c) to (b, c, h ratio, w)."""
+        at = (gain.double().cpu() - self.gains[0]) / (self.gains[1] - self.gains[0])
+        lower = at.floor().clamp(0, len(self.gains) - 2)
+        part = (at - lower)[..., None, None]
+        below, above = (self._line(lower.long() + more) for more in (0, 1))
+        b, c, h, w = low.shape
+        weights = (below * (1 - part) + above * part).to(low)  # b c ratio taps
+        padded = F.pad(
+            low.reshape(1, b * c, h, w), (0, 0, weights.shape[-1] // 2, weights.shape[-1] // 2), mode="replicate"
+        )
+        phases = F.conv2d(padded, weights.reshape(b * c * self.ratio, 1, -1, 1), groups=b * c)
+        return phases.reshape(b, c, self.ratio, h, w).transpose(2, 3).reshape(b, c, h * self.ratio, w)
+
+    def _line(self, index: Tensor) -> Tensor:
+        filters = torch.stack([mmse_line_filters(gain, self.ratio) for gain in self.gains[index].flatten().tolist()])
+        return filters.unflatten(0, index.shape)
+
+
+def linear_rows(low: Tensor, ratio: int) -> Tensor:
+    """Interpolate (b, c, h, w) linearly along the rows axis to (b, c, h ratio, w)."""
+    return F.interpolate(low, scale_factor=(ratio, 1), mode="bilinear", align_corners=False)
+
+
+def cubic_rows(low: Tensor, ratio: int) -> Tensor:
+    """Interpolate (b, c, h, w) along the rows axis to (b, c, h ratio, w) with a cubic convolution (a = -3/4)."""
+    return F.interpolate(low, scale_factor=(ratio, 1), mode="bicubic", align_corners=False)

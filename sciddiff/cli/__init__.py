@@ -14,7 +14,7 @@ from sciddiff.errors import SciddiffError
 
 COMMANDS = (
     *("demo", "predict", "assemble", "train", "simulate", "evaluate"),
-    *("info", "check", "recipe", "models", "slurm"),
+    *("info", "check", "export", "recipe", "models", "slurm"),
 )
 """In the order of the help. The command `x` is the object `x` of the module `sciddiff.cli.x`."""
 

@@ -23,6 +23,13 @@ def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(command)
 
 
+def axes_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--axes`: what the axes of a TIFF stack are that does not say it."""
+    return click.option(
+        "--axes", metavar="AXES", help="Axes of a TIFF stack that does not say them, slowest first, such as ZYX."
+    )(command)
+
+
 def device_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--device`: where the network runs; `auto` takes a GPU when there is one."""
     return click.option(

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from sciddiff.cli.options import (
+    axes_option,
     creation_options,
     device_option,
     instrument_option,
@@ -55,6 +56,7 @@ def _paths(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) 
     callback=_paths,
     help="Write a further map of the task, such as flags=flags.tif.",
 )
+@axes_option
 @click.option("--scale", type=float, metavar="X", help="Physical value of a stored step, instead of what files say.")
 @click.option("--offset", type=float, metavar="X", help="Physical value of a stored zero, instead of what files say.")
 @click.option(
@@ -94,6 +96,7 @@ def predict(
     output: Path,
     inputs: dict[str, list[str]],
     extras: dict[str, list[str]],
+    axes: str | None,
     scale: float | None,
     offset: float | None,
     steps: int | None,
@@ -113,18 +116,21 @@ def predict(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Restore a raster of any size.
+    """Restore a raster or a stack of any size.
 
     MODEL is a file or a shipped name (see `sciddiff models list`), INPUT the task's main image: a raster, a folder or
-    pattern of single-band files, a NetCDF or a Zarr. Tiles, batches, processes and machines change speed and memory,
-    never the result. What a kill or a signal interrupts, the same command continues.
+    pattern of single-band files, a NetCDF or a Zarr, a microscopy stack (TIFF, OME-TIFF, OME-Zarr). Tiles, batches,
+    processes and machines change speed and memory, never the result. What a kill or a signal interrupts, the same
+    command continues.
     """
     from sciddiff import inference, io
     from sciddiff.cli import command_line
     from sciddiff.model import load
 
     loaded = load(model, device=pick_device(device))
-    source = io.stated(source, scale=scale, offset=offset)
+    if axes is not None and (scale is not None or offset is not None):
+        raise click.UsageError("--axes is for stacks, whose numbers have neither --scale nor --offset")
+    source = io.stated(io.with_axes(source, axes), scale=scale, offset=offset)
     masks = {spec.name for spec in loaded.task.inputs if spec.is_mask}
     inputs = {
         name: paths if name in masks else [io.stated(path, scale=scale, offset=offset) for path in paths]

@@ -230,9 +230,8 @@ def conformal_scale(mean: Array, std: Array, truth: Array, *, level: float = 0.9
         raise InputError(f"level is {level}; expected a share between 0 and 1")
     rank = math.ceil((value.size + 1) * level)
     if rank > value.size:
-        raise InputError(
-            f"{value.size} pixels are too few for a level of {level}; take {math.ceil(level / (1 - level))}"
-        )
+        least = math.ceil(level / (1 - level) - 1e-9)
+        raise InputError(f"{value.size} pixels are too few for a level of {level}; take {least} or more")
     error = np.abs(value - center)
     scores = np.divide(error, spread, out=np.where(error > 0, np.inf, 0.0), where=spread > 0)
     return float(np.partition(scores, rank - 1)[rank - 1])

@@ -16,9 +16,10 @@ from sciddiff.errors import InputError
 from sciddiff.evaluation import metrics
 from sciddiff.model import Model
 from sciddiff.model.fit import Fitted, fit, fit_all
-from sciddiff.model.tiles import global_mean, observe_whole
+from sciddiff.model.layout import global_mean
+from sciddiff.model.tiles import observe_whole
 from sciddiff.model.windows import fill_invalid
-from sciddiff.tasks import Observation
+from sciddiff.tasks import Instrument, Observation
 
 MEAN, SAMPLE, REGRESSOR = "posterior mean", "sample", "regressor"
 
@@ -158,6 +159,7 @@ def compare(
     border: int = 0,
     peak: float | None = None,
     regressor: Model | None = None,
+    instrument: Instrument | None = None,
 ) -> Comparison:
     """Degrade a clean image by the nominal instrument and restore it by every method.
 
@@ -177,6 +179,9 @@ def compare(
         Of the PSNR, in the unit of the image; see `peak_of`.
     regressor
         A model of the same task, whose posterior mean is scored beside the others.
+    instrument
+        What the models are told beside the nominal instrument, such as how sharp the clean image is:
+        {"target_mtf": (0.3,)}.
 
     Returns
     -------
@@ -189,12 +194,12 @@ def compare(
         Where the image does not fit the model.
     """
     truth, low = degrade_image(model, clean)
-    result = model.predict(low, steps=steps, seed=seed)
+    result = model.predict(low, steps=steps, seed=seed, instrument=instrument)
     estimates = {MEAN: result["mean"]}
     if "sample" in result:
         estimates[SAMPLE] = result["sample"]
     if regressor is not None:
-        estimates[REGRESSOR] = regressor.predict(low, steps=1)["mean"]
+        estimates[REGRESSOR] = regressor.predict(low, steps=1, instrument=instrument)["mean"]
     return judge(model, truth, low=low, estimates=estimates, border=border, peak=peak)
 
 

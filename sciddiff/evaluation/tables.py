@@ -3,15 +3,13 @@
 import math
 
 from sciddiff.evaluation.compare import MEAN, REGRESSOR, SAMPLE, Comparison
+from sciddiff.tasks import LINEAR
 
 OPPONENTS = ("bicubic", "back_projection")
-BASES = ("linear", "base")
-"""What the network starts from: no opponent."""
 NAMES = {
     "lanczos": "Lanczos",
     "back_projection": "back-projection",
-    "linear": "linear base",
-    "base": "linear base",
+    LINEAR: "linear base",
     "exp": "EXP",
     "brovey": "Brovey",
     "bt_h": "BT-H",
@@ -34,7 +32,7 @@ def method_name(method: str) -> str:
 def opponents(comparison: Comparison) -> list[str]:
     """The plainest and the strongest usual baseline of super-resolution; of another task, the one that scores best."""
     usual = [name for name in OPPONENTS if name in comparison.scores]
-    classical = [name for name in comparison.scores if name not in (MEAN, SAMPLE, REGRESSOR, *BASES)]
+    classical = [name for name in comparison.scores if name not in (MEAN, SAMPLE, REGRESSOR, LINEAR)]
     return usual or sorted(classical, key=lambda name: -comparison.scores[name].psnr)[:1]
 
 

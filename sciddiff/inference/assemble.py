@@ -1,26 +1,25 @@
 """From the store to files: each product is joined, read back against the ledger, and moved to its path when whole."""
 
-import json
-import logging
-import os
-import shutil
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rasterio.windows import Window
 
-from sciddiff.errors import InterruptedRun, OutputError, OutputExistsError
+from sciddiff.errors import InterruptedRun, OutputError
 from sciddiff.inference.plan import Product
-from sciddiff.inference.store import PUBLISHED, Core, Store, remove
+from sciddiff.inference.publish import publish_run
+from sciddiff.inference.store import Core, Store
 from sciddiff.io import cog
-from sciddiff.io.profile import RasterProfile
-from sciddiff.io.target import sync
+from sciddiff.io.profile import RasterProfile, RasterWarning
+from sciddiff.io.stack_profile import StackProfile
+from sciddiff.io.stored import Encoder
 from sciddiff.io.virtual import virtual_raster
+from sciddiff.model.windows import Window as Place
 from sciddiff.model.windows import span
-
-log = logging.getLogger("sciddiff")
 
 
 class DamagedStore(OutputError):
@@ -60,30 +59,14 @@ def assemble_run(store: Store, *, overwrite: bool, stop: Callable[[], str | None
         if (name := stop()) is not None:
             raise InterruptedRun(f"stopped by {name} while joining; the same command continues")
 
-    ready = []
+    ready = {}
     for product in store.plan.products:
         try:
-            ready.append((product, _join(store, product, cores, check)))
+            ready[product.name] = _join(store, product, cores, check)
         except OutputError as error:
             _blame_store(store, cores, error)
             raise
-    _publish(store.folder, ready, overwrite=overwrite, provenance=store.plan.provenance)
-    remove(store.folder)
-
-
-def is_published(folder: Path) -> bool:
-    """Whether the outputs of a run are at their paths already, and only the run is left to be removed."""
-    try:
-        record: dict[str, list[int]] = json.loads((folder / PUBLISHED).read_text())
-    except (OSError, ValueError):
-        return False
-    return all(Path(path).exists() and _identity(Path(path)) == known for path, known in record.items())
-
-
-def finish_published(folder: Path) -> None:
-    """Remove a run whose outputs are published."""
-    log.info("the outputs were whole already; the run is removed")
-    remove(folder)
+    publish_run(store, ready, overwrite=overwrite)
 
 
 def _blame_store(store: Store, cores: Mapping[int, Core], error: OutputError) -> None:
@@ -99,11 +82,18 @@ def _blame_store(store: Store, cores: Mapping[int, Core], error: OutputError) ->
 def _join(store: Store, product: Product, cores: Mapping[int, Core], check: Callable[[], None]) -> Path:
     """Write a product inside the run's folder and read it back; its path."""
     check()
+    clipped = sum(core.clipped[product.name] for core in cores.values())
+    if isinstance(product.profile, StackProfile):
+        path = (_stack_zarr if product.kind.endswith("zarr") else _stack_tiff)(store, product, cores, check)
+        if clipped:
+            told = f"{product.path.name}: {clipped} values were clipped to the range of {product.profile.dtype}"
+            warnings.warn(told, RasterWarning, stacklevel=2)
+        return path
     holes = store.has_mask(product) and any(core.holes[product.name] for core in cores.values())
-    profile = replace(store.encoder(product).profile, mask=product.profile.mask or holes)
+    encoder = cast(Encoder, store.encoder(product))
+    profile = replace(encoder.profile, mask=product.profile.mask or holes)
     joined = {"tif": _geotiff, "ome.tif": _ome_tiff, "zarr": _zarr, "ome.zarr": _zarr}[product.kind]
     path = joined(store, product, profile, cores, check)
-    clipped = sum(core.clipped[product.name] for core in cores.values())
     partly = any(core.partly[product.name] for core in cores.values())
     added = holes and not product.profile.mask
     cog.report(profile, name=product.path.name, clipped=clipped, partly=partly, masked=added)
@@ -155,7 +145,7 @@ def _ome_tiff(
             options=plan.creation_options,
             check=check,
         )
-        _compare(product, profile, cores, store, lambda rows, cols: read_stored_ome(final, rows, cols), check)
+        _compare(product, cores, store, lambda window: read_stored_ome(final, *span(window)), check, mask=profile.mask)
     return final
 
 
@@ -164,12 +154,8 @@ def _zarr(
 ) -> Path:
     from sciddiff.io.zarr import finish_ome_zarr, finish_zarr
 
-    def read(rows: slice, cols: slice) -> tuple[Any, Any]:
-        mask = store.array(product, "mask")[rows, cols] if profile.mask else None
-        return store.array(product, "pixels")[:, rows, cols], mask
-
     with cog.guarded(product.path):
-        _compare(product, profile, cores, store, read, check)
+        _compare(product, cores, store, partial(_stored, store, product, profile.mask), check, mask=profile.mask)
         finish = finish_ome_zarr if product.kind == "ome.zarr" else finish_zarr
         finish(
             store.group(product),
@@ -181,69 +167,63 @@ def _zarr(
     return store.group(product)
 
 
+def _stored(store: Store, product: Product, masked: bool, window: Place) -> tuple[Any, Any]:
+    mask = store.array(product, "mask")[span(window)] if masked else None
+    return store.array(product, "pixels")[store.place(product, window)], mask
+
+
+def _stack_tiff(store: Store, product: Product, cores: Mapping[int, Core], check: Callable[[], None]) -> Path:
+    from sciddiff.io.stack_files import read_stack_window
+    from sciddiff.io.stack_write import write_stack_ome_tiff
+
+    plan, final = store.plan, store.folder / f"{product.name}.ome.tif"
+
+    def read(window: Place) -> tuple[Any, Any]:
+        t, c, z, rows, cols = store.place(product, window)
+        return read_stack_window(final, t, c, z, cast(slice, rows), cast(slice, cols)), None
+
+    with cog.guarded(product.path):
+        write_stack_ome_tiff(
+            store.array(product, "pixels"),
+            final,
+            profile=cast(StackProfile, product.profile),
+            provenance=plan.provenance,
+            options=plan.creation_options,
+            check=check,
+        )
+        _compare(product, cores, store, read, check)
+    return final
+
+
+def _stack_zarr(store: Store, product: Product, cores: Mapping[int, Core], check: Callable[[], None]) -> Path:
+    from sciddiff.io.stack_write import finish_stack_ome_zarr
+
+    with cog.guarded(product.path):
+        _compare(product, cores, store, partial(_stored, store, product, False), check)
+        finish_stack_ome_zarr(
+            store.group(product),
+            profile=cast(StackProfile, product.profile),
+            provenance=store.plan.provenance,
+            options=store.plan.creation_options,
+            check=check,
+        )
+    return store.group(product)
+
+
 def _compare(
     product: Product,
-    profile: RasterProfile,
     cores: Mapping[int, Core],
     store: Store,
-    read: Callable[[slice, slice], tuple[Any, Any]],
+    read: Callable[[Place], tuple[Any, Any]],
     check: Callable[[], None],
+    *,
+    mask: bool = False,
 ) -> None:
     """Raise unless every core reads back as it was written."""
     for number, core in sorted(cores.items()):
         check()
-        rows, cols = span(store.plan.layout.window(number))
-        if cog.checksum(*read(rows, cols)) != core.checksums[product.name][profile.mask]:
-            where = f"row {rows.start}, column {cols.start}"
+        window = store.plan.layout.window(number)
+        if cog.checksum(*read(window)) != core.checksums[product.name][mask]:
+            where = f"row {window.row}, column {window.col}"
+            where += f", plane {window.frame}" if product.is_stack else ""
             raise OutputError(f"{product.path}: pixels at {where} read back differently: nothing is kept")
-
-
-def _publish(
-    folder: Path, ready: list[tuple[Product, Path]], *, overwrite: bool, provenance: Mapping[str, str]
-) -> None:
-    """Move whole products to their paths; what says so is written first, for a kill in between."""
-    for product, _ in ready:
-        refuse_existing(product.path, overwrite=overwrite)
-    draft = folder / f"{PUBLISHED}.tmp"
-    draft.write_text(json.dumps({str(product.path): _identity(path) for product, path in ready}))
-    sync(draft)
-    os.replace(draft, folder / PUBLISHED)
-    for product, path in ready:
-        _write_provenance(product.path, provenance)
-        if path.is_dir():
-            _publish_folder(path, product.path)
-        else:
-            cog.publish(path, product.path, overwrite=overwrite)
-
-
-def _publish_folder(whole: Path, path: Path) -> None:
-    former = whole.with_name(f"{whole.name}.former")
-    if path.exists():
-        os.rename(path, former)
-    os.rename(whole, path)
-    shutil.rmtree(former, ignore_errors=True)
-
-
-def refuse_existing(path: Path, *, overwrite: bool) -> None:
-    """Raise if an output is there and may not be replaced.
-
-    Raises
-    ------
-    OutputExistsError
-        It is.
-    """
-    if os.path.lexists(path) and not overwrite:
-        raise OutputExistsError(f"{path} exists; pass --overwrite to replace it")
-
-
-def _write_provenance(path: Path, provenance: Mapping[str, str]) -> None:
-    beside = path.with_name(f"{path.name}.json")
-    draft = beside.with_name(f".{beside.name}.tmp")
-    draft.write_text(json.dumps({name.lower(): text for name, text in provenance.items()}, indent=2) + "\n")
-    os.replace(draft, beside)
-
-
-def _identity(path: Path) -> list[int]:
-    """What stays the same when a file or folder is renamed."""
-    stat = path.stat()
-    return [stat.st_ino, stat.st_size if path.is_file() else 0, stat.st_mtime_ns if path.is_file() else 0]

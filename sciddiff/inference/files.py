@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from sciddiff.errors import InputError, OptionError, SciddiffError
-from sciddiff.inference.assemble import DamagedStore, assemble_run, finish_published, is_published, refuse_existing
+from sciddiff.inference.assemble import DamagedStore, assemble_run
 from sciddiff.inference.cluster import run_dask
 from sciddiff.inference.compute import compute_cores
 from sciddiff.inference.detect import announced, forget, with_masks
-from sciddiff.inference.plan import Inputs, Plan, make_plan, run_folder
+from sciddiff.inference.plan import Inputs, Plan, asked, make_plan, outputs_of, run_folder
+from sciddiff.inference.publish import end_published, refuse_existing
 from sciddiff.inference.shards import cores_of
 from sciddiff.inference.store import Store, locked, open_store, prepare, remove
 from sciddiff.inference.workers import run_workers
@@ -148,9 +149,11 @@ def predict_file(
     written = {"output": str(output)} | ({"uncertainty": str(uncertainty)} if uncertainty else {})
     written |= {name: str(path) for name, path in (extras or {}).items()}
     folder = run_folder(output)
-    if is_published(folder):
-        with locked(folder, alone=True):
-            finish_published(folder)
+    request = model.request(steps=steps, samples=samples, seed=seed, instrument=instrument)
+    outputs = outputs_of(model, output, uncertainty, extras or {}, request=request)
+    now = partial(asked, model, source, inputs or {}, request=request, outputs=outputs)
+    if end_published(folder, now, overwrite=overwrite):
+        log.info("the outputs were whole already; the run is removed")
         return written
     sources = [source, *(path for paths in (inputs or {}).values() for path in paths)]
     for path in (output, uncertainty, *(extras or {}).values()):
@@ -158,7 +161,6 @@ def predict_file(
             refuse_existing(path, overwrite=overwrite)
             for each in sources:
                 _refuse_input(path, each)
-    request = model.request(steps=steps, samples=samples, seed=seed, instrument=instrument)
     inputs = with_masks(model, source, inputs or {}, folder, find=partial(_find, batch=batch, workers=workers))
     try:
         plan, fitted = make_plan(
@@ -222,10 +224,8 @@ def assemble_file(output: Path, *, overwrite: bool = False) -> dict[str, Any]:
         Cores are missing or damaged, a shard is still at work, or the output cannot be written.
     """
     folder = run_folder(output)
-    if is_published(folder):
-        with locked(folder, alone=True):
-            finish_published(folder)
-        return {"output": str(output)}
+    if ended := end_published(folder, None, overwrite=overwrite):
+        return ended
     store = open_store(folder)
     with locked(folder, alone=True), stop_signals() as stop:
         assemble_run(store, overwrite=overwrite, stop=stop)

@@ -8,9 +8,10 @@ from sciddiff import io
 from sciddiff.errors import OptionError, OutputError
 from sciddiff.io import cog
 from sciddiff.io.profile import RasterProfile
+from sciddiff.io.stack_profile import StackProfile
 
 
-def refuse_outputs(outputs: Sequence[tuple[Path, RasterProfile]], options: Mapping[str, str]) -> None:
+def refuse_outputs(outputs: Sequence[tuple[Path, RasterProfile | StackProfile]], options: Mapping[str, str]) -> None:
     """Raise if an output cannot be written.
 
     Parameters
@@ -28,11 +29,14 @@ def refuse_outputs(outputs: Sequence[tuple[Path, RasterProfile]], options: Mappi
         A creation option that the format does not know.
     """
     kinds = [io.kind_of(path) for path, _ in outputs]
-    if options and all(kind.endswith("zarr") for kind in kinds):
+    stacks = all(isinstance(profile, StackProfile) for _, profile in outputs)
+    if options and all(kind.endswith("zarr") for kind in kinds) and not stacks:
         raise OptionError(f"--co {next(iter(options))}: Zarr stores take no creation options")
     for (path, profile), kind in zip(outputs, kinds, strict=True):
         _refuse_place(path, kind, beside=outputs[0][0])
-        if kind == "ome.tif":
+        if isinstance(profile, StackProfile):
+            _refuse_stack(path, kind, profile, options)
+        elif kind == "ome.tif":
             from sciddiff.io.ome import layout_of
 
             layout_of(path, profile, options)
@@ -51,3 +55,13 @@ def _refuse_place(path: Path, kind: str, *, beside: Path) -> None:
         raise OutputError(
             f"{path}: is on another disk than {beside}; whole outputs are renamed to their paths: put them on one disk"
         )
+
+
+def _refuse_stack(path: Path, kind: str, profile: StackProfile, options: Mapping[str, str]) -> None:
+    from sciddiff.io.ome import layout_of
+    from sciddiff.io.stack_write import ngff_version
+
+    if kind.endswith("zarr"):
+        ngff_version(options)
+    else:
+        layout_of(path, profile, options)

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import shutil
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from sciddiff import __version__, io
@@ -20,11 +22,15 @@ from sciddiff.inference.outputs import refuse_outputs
 from sciddiff.io.metadata import file_bands
 from sciddiff.io.profile import RasterProfile, plain_profile
 from sciddiff.io.scene import files_of, rasters
+from sciddiff.io.stack import SATURATED, saturated_share
+from sciddiff.io.stack_profile import StackProfile
 from sciddiff.io.target import fitting
 from sciddiff.model import Model
-from sciddiff.model.fit import Fitted, fit_all, target_profile
-from sciddiff.model.tiles import TOLERANCE, Layout, Request, lay_out
+from sciddiff.model.fit import Fitted, fit_all, result_profile
+from sciddiff.model.layout import TOLERANCE, Layout, lay_out
+from sciddiff.model.tiles import Request, surveyed
 from sciddiff.recipe import to_yaml
+from sciddiff.tasks import Task
 
 MAX_PIXELS = 10**11
 """Of an output, unless asked for more: a small sparse file can declare terabytes."""
@@ -45,7 +51,18 @@ class Product:
     name: str
     path: Path
     results: tuple[str, ...]
-    profile: RasterProfile
+    profile: RasterProfile | StackProfile
+
+    @property
+    def is_stack(self) -> bool:
+        """Whether it has times and planes, were it only one of each, and the metadata of microscopy."""
+        return isinstance(self.profile, StackProfile)
+
+    @property
+    def channels(self) -> int:
+        """Bands of its file, alpha included."""
+        profile = self.profile
+        return len(profile.channels) if isinstance(profile, StackProfile) else len(file_bands(profile))
 
     @property
     def kind(self) -> str:
@@ -109,10 +126,10 @@ class Plan:
             "input": self.source,
             **{f"input_{name}": list(paths) for name, paths in self.inputs.items()},
             "output": str(first.path),
-            "output_shape": [len(first.profile.bands), *layout.shape],
+            "output_shape": [len(first.profile.names), *(layout.frames or ()), *layout.shape],
             "bands": list(first.profile.names),
             "dtype": first.profile.dtype,
-            "nodata": first.profile.nodata,
+            "nodata": None if isinstance(first.profile, StackProfile) else first.profile.nodata,
             "crs": None if (crs := self.grid.crs) is None else f"EPSG:{crs.epsg}" if crs.epsg else crs.to_wkt(),
             "transform": list(self.grid.affine)[:6],
             **{f"request_{name}": value for name, value in asdict(self.request).items()},
@@ -162,25 +179,26 @@ def make_plan(
     OptionError
         Where the outputs contradict each other or the request, or a creation option is not known.
     """
-    named = _outputs(output, uncertainty, request=request) + _extra_outputs(
-        model, extras or {}, taken=[output, uncertainty]
-    )
+    named = outputs_of(model, output, uncertainty, extras or {}, request=request)
     others = {name: tuple(_absolute(path) for path in paths) for name, paths in (inputs or {}).items()}
     fitted = open_inputs(model, source, others)
-    _refuse_size(fitted, source=source, max_pixels=max_pixels or MAX_PIXELS)
+    warn_saturated(fitted.image, source)
+    _refuse_size(fitted, model.task, source=source, max_pixels=max_pixels or MAX_PIXELS)
     products = _products(named, fitted, model)
     options = {name.upper(): str(value) for name, value in (creation_options or {}).items()}
     refuse_outputs([(item.path, item.profile) for item in products], options)
-    needs = _disk(products, fitted)
+    pixels = pixels_of(fitted, model.task)
+    needs = _disk(products, pixels)
     _refuse_disk(products[0].path, needs)
     try:
         layout = lay_out(model, fitted, tile=tile, tolerance=tolerance)
+        request = surveyed(model, fitted, request)
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
     plan = Plan(
         source=_absolute(source),
         inputs=others,
-        key=_key(model, [source, *(path for paths in others.values() for path in paths)], layout, request, products),
+        key=_key(asked(model, source, others, request=request, outputs=named), layout, products),
         layout=layout,
         request=request,
         grid=fitted.grid,
@@ -190,6 +208,12 @@ def make_plan(
         needs={**needs, **_memory(model, layout, products, batch=batch)},
     )
     return plan, fitted
+
+
+def warn_saturated(image: xr.DataArray, source: str) -> None:
+    """Say how much of a microscopy image is saturated: there its values are no measurement."""
+    if "stack" in image.encoding and (share := saturated_share(image)) > SATURATED:
+        warnings.warn(f"{source}: {share:.1%} of the pixels of a channel are saturated: no measurement", stacklevel=3)
 
 
 def _absolute(source: str) -> str:
@@ -213,6 +237,20 @@ def open_inputs(model: Model, source: str, inputs: Inputs) -> Fitted:
         return fit_all(model.recipe, model.task, image, others)
     except InputError as error:
         raise error if source in str(error) else InputError(f"{named}: {error}") from error
+
+
+def outputs_of(
+    model: Model, output: Path, uncertainty: Path | None, extras: Mapping[str, Path], *, request: Request
+) -> list[tuple[str, Path, tuple[str, ...]]]:
+    """Name, path and results of all outputs.
+
+    Raises
+    ------
+    OptionError
+        They contradict each other or the request.
+    """
+    named = _outputs(output, uncertainty, request=request)
+    return named + _extra_outputs(model, extras, taken=[output, uncertainty])
 
 
 def _extra_outputs(
@@ -241,21 +279,34 @@ def _outputs(output: Path, uncertainty: Path | None, *, request: Request) -> lis
 
 def _products(named: Sequence[tuple[str, Path, tuple[str, ...]]], fitted: Fitted, model: Model) -> tuple[Product, ...]:
     bands = list(fitted.result_bands)
+    kept = result_profile(fitted, model.task)
     products = []
     for name, path, results in named:
         if len(results) > 1:
-            profile = plain_profile([f"{band}_{result}" for result in results for band in bands])
+            names = [f"{band}_{result}" for result in results for band in bands]
         elif name in model.task.extras:
-            profile = plain_profile(model.task.extras[name])
+            names = list(model.task.extras[name])
         else:
-            profile = target_profile(fitted, model.task.inputs[0].ratio) or plain_profile(bands)
-        products.append(Product(name, path, results, fitting(profile, fitted.grid)))
+            names = bands
+        if isinstance(kept, StackProfile):
+            own = name == "output"
+            profile = kept if own else kept.select(names).with_dtype("float32")
+            products.append(Product(name, path, results, profile))
+        else:
+            raster = kept if name == "output" and kept is not None else plain_profile(names)
+            products.append(Product(name, path, results, fitting(raster, fitted.grid)))
     return tuple(products)
 
 
-def _refuse_size(fitted: Fitted, *, source: str, max_pixels: int) -> None:
-    height, width = fitted.image.shape[1:]
-    pixels = math.prod(fitted.grid.shape)
+def pixels_of(fitted: Fitted, task: Task) -> int:
+    """Pixels of a band of the result, all planes and times together."""
+    sizes = fitted.image.sizes
+    return math.prod(fitted.grid.shape) * sizes.get("t", 1) * sizes.get("z", 1) * (task.depth_ratio or 1)
+
+
+def _refuse_size(fitted: Fitted, task: Task, *, source: str, max_pixels: int) -> None:
+    height, width = (fitted.image.sizes[axis] for axis in "yx")
+    pixels = pixels_of(fitted, task)
     if pixels > max_pixels:
         raise InputError(
             f"{source}: {height} x {width} pixels make {pixels:.3g} pixels, more than --max-pixels {max_pixels:.3g}; "
@@ -263,10 +314,9 @@ def _refuse_size(fitted: Fitted, *, source: str, max_pixels: int) -> None:
         )
 
 
-def _disk(products: Sequence[Product], fitted: Fitted) -> dict[str, int]:
+def _disk(products: Sequence[Product], pixels: int) -> dict[str, int]:
     """Uncompressed sizes: what scratch and outputs take at most."""
-    pixels = math.prod(fitted.grid.shape)
-    raw = sum(pixels * len(file_bands(item.profile)) * np.dtype(item.profile.dtype).itemsize for item in products)
+    raw = sum(pixels * item.channels * np.dtype(item.profile.dtype).itemsize for item in products)
     return {"scratch": raw, "output": round(raw * OVERVIEWS)}
 
 
@@ -285,7 +335,7 @@ def _memory(model: Model, layout: Layout, products: Sequence[Product], *, batch:
     widths = model.recipe.network.widths
     finest = 6 * max(width / (model.recipe.network.stem * 2**level) ** 2 for level, width in enumerate(widths))
     engine = pixels * FLOAT_BYTES * (10 * len(model.task.bands) + finest)
-    row = max(len(file_bands(item.profile)) * np.dtype(item.profile.dtype).itemsize for item in products)
+    row = max(item.channels * np.dtype(item.profile.dtype).itemsize for item in products)
     join = layout.shape[1] * max(layout.tile, 512) * row
     on_gpu = model.device.type != "cpu"
     return {"ram": int(LIBRARIES + max(0 if on_gpu else engine, join)), "vram": int(engine) if on_gpu else 0}
@@ -313,17 +363,30 @@ def fingerprint(source: str) -> list[list[Any]]:
     return files if plain else [[source, None, None], *files]
 
 
-def _key(
-    model: Model, sources: Sequence[str], layout: Layout, request: Request, products: Sequence[Product]
+def asked(
+    model: Model, source: str, inputs: Inputs, *, request: Request, outputs: Sequence[tuple[str, Path, tuple[str, ...]]]
 ) -> dict[str, Any]:
-    key = {
-        "version": __version__,
-        "model": model_hash(model),
-        "input": [stamp for source in sources for stamp in fingerprint(source)],
-        **{name: value for name, value in asdict(layout).items() if name != "halo_from"},
-        **asdict(request),
-        "products": [[item.name, item.path.name, list(item.results), item.profile.dtype] for item in products],
-    }
+    """What of a run's key is known without opening its inputs: model, request, files by the names they go under."""
+    others = {name: [_absolute(path) for path in given] for name, given in inputs.items()}
+    paths = {model.task.inputs[0].name: [source], **others}
+    return _plain(
+        {
+            "version": __version__,
+            "model": model_hash(model),
+            "input": {name: [fingerprint(path) for path in given] for name, given in paths.items()},
+            **asdict(request),
+            "outputs": [[name, path.name, list(results)] for name, path, results in outputs],
+        }
+    )
+
+
+def _key(known: Mapping[str, Any], layout: Layout, products: Sequence[Product]) -> dict[str, Any]:
+    cut = {name: value for name, value in asdict(layout).items() if name != "halo_from"}
+    return {**known, **_plain({**cut, "dtypes": [item.profile.dtype for item in products]})}
+
+
+def _plain(key: Mapping[str, Any]) -> dict[str, Any]:
+    """As it comes back from JSON."""
     plain: dict[str, Any] = json.loads(json.dumps(key))
     return plain
 

@@ -10,10 +10,13 @@ from odc.geo.geobox import GeoBox
 
 from sciddiff.errors import OptionError
 from sciddiff.inference.plan import Plan, Product
+from sciddiff.io.profile import RasterProfile
 from sciddiff.io.profile_json import profile_from_dict, profile_to_dict
-from sciddiff.model.tiles import Layout, Request
+from sciddiff.io.stack_profile import StackProfile, stack_profile_from_dict, stack_profile_to_dict
+from sciddiff.model.layout import Layout
+from sciddiff.model.tiles import Request
 
-FORMAT = "sciddiff-run/2"
+FORMAT = "sciddiff-run/3"
 
 
 def to_dict(plan: Plan) -> dict[str, Any]:
@@ -35,7 +38,7 @@ def to_dict(plan: Plan) -> dict[str, Any]:
                 "name": item.name,
                 "path": item.path.name if item.path.parent == plan.folder.parent else str(item.path),
                 "results": list(item.results),
-                "profile": profile_to_dict(item.profile),
+                **_profile_to_dict(item.profile),
             }
             for item in plan.products
         ],
@@ -43,6 +46,12 @@ def to_dict(plan: Plan) -> dict[str, Any]:
         "provenance": dict(plan.provenance),
         "needs": dict(plan.needs),
     }
+
+
+def _profile_to_dict(profile: RasterProfile | StackProfile) -> dict[str, Any]:
+    if isinstance(profile, StackProfile):
+        return {"stack": stack_profile_to_dict(profile)}
+    return {"profile": profile_to_dict(profile)}
 
 
 def from_dict(data: Mapping[str, Any], folder: Path) -> Plan:
@@ -61,10 +70,11 @@ def from_dict(data: Mapping[str, Any], folder: Path) -> Plan:
             item["name"],
             folder.absolute().parent / item["path"],
             tuple(item["results"]),
-            profile_from_dict(item["profile"]),
+            stack_profile_from_dict(item["stack"]) if "stack" in item else profile_from_dict(item["profile"]),
         )
         for item in data["products"]
     ]
+    frames = layout["frames"] and tuple(layout["frames"])
     fallback = {name: tuple(means) for name, means in layout["fallback"].items()}
     instrument = {name: tuple(numbers) for name, numbers in request["instrument"].items()}
     return Plan(
@@ -72,7 +82,12 @@ def from_dict(data: Mapping[str, Any], folder: Path) -> Plan:
         inputs={name: tuple(paths) for name, paths in data["inputs"].items()},
         key=data["key"],
         layout=Layout(
-            **{**layout, "fallback": fallback, **{name: tuple(layout[name]) for name in ("shape", "offset")}}
+            **{
+                **layout,
+                "fallback": fallback,
+                "frames": frames,
+                **{name: tuple(layout[name]) for name in ("shape", "offset")},
+            }
         ),
         request=Request(**{**request, "instrument": instrument}),
         grid=GeoBox(tuple(grid["shape"]), Affine(*grid["affine"]), grid["crs"]),

@@ -11,7 +11,7 @@ from sciddiff import io
 from sciddiff.errors import InputError, OutputError
 from sciddiff.io.align import aligned
 from sciddiff.model.fit import Fitted, fit
-from sciddiff.model.tiles import global_mean
+from sciddiff.model.layout import global_mean
 from sciddiff.model.windows import fill_invalid
 from sciddiff.recipe.schema import Recipe
 from sciddiff.tasks import Input, Observation, Task, build_task, known_name

@@ -25,11 +25,12 @@ from sciddiff.errors import OptionError, OutputError
 from sciddiff.inference import planfile
 from sciddiff.inference.plan import Plan, Product, run_folder
 from sciddiff.io import cog
-from sciddiff.io.metadata import file_bands
+from sciddiff.io.stack_profile import StackProfile
 from sciddiff.io.stored import Encoder
+from sciddiff.io.stored_stack import StackEncoder
 from sciddiff.io.target import sync
 from sciddiff.model.tiles import Tile
-from sciddiff.model.windows import span
+from sciddiff.model.windows import Window, span
 
 PLAN, LOCK, LEDGER, PUBLISHED = "plan.json", "lock", "ledger", "published.json"
 MAKING, DETECTING, DETECTED = "making", "detecting", "detected"
@@ -66,14 +67,25 @@ class Store:
     folder: Path
     plan: Plan
     _arrays: dict[tuple[str, str], Any] = field(default_factory=dict)
-    _encoders: dict[str, Encoder] = field(default_factory=dict)
+    _encoders: dict[str, Encoder | StackEncoder] = field(default_factory=dict)
     _ledger: Any = None
 
-    def encoder(self, product: Product) -> Encoder:
+    def encoder(self, product: Product) -> Encoder | StackEncoder:
         """Of the stored numbers of a product."""
         if product.name not in self._encoders:
-            self._encoders[product.name] = Encoder.of(product.profile, self.plan.grid)
+            profile = product.profile
+            if isinstance(profile, StackProfile):
+                self._encoders[product.name] = StackEncoder(profile)
+            else:
+                self._encoders[product.name] = Encoder.of(profile, self.plan.grid)
         return self._encoders[product.name]
+
+    def place(self, product: Product, window: Window) -> tuple[int | slice, ...]:
+        """Where a core lies in the array of a product: (band, y, x), or (t, c, z, y, x) of a stack."""
+        if not product.is_stack:
+            return slice(None), *span(window)
+        t, z, *across = (0, 0, *span(window)) if self.plan.layout.frames is None else self.plan.layout.place(window)
+        return t, slice(None), z, *across
 
     def group(self, product: Product) -> Path:
         """Folder of a product's Zarr group."""
@@ -104,13 +116,13 @@ class Store:
         line: dict[str, Any] = {"number": number, "checksums": {}, "holes": {}, "clipped": {}, "partly": {}}
         try:
             for item in self.plan.products:
-                values = np.concatenate([tile.results[name] for name in item.results])
-                valid = np.concatenate([_validity(tile, name) for name in item.results])
+                values = _joined([tile.results[name] for name in item.results])
+                valid = _joined([_validity(tile, name) for name in item.results])
                 pixels, mask, clipped, partly = self.encoder(item).encode(values, valid, row=window.row, col=window.col)
-                self.array(item, "pixels")[:, rows, cols] = pixels
+                self.array(item, "pixels")[self.place(item, window)] = pixels
                 if mask is not None:
                     self.array(item, "mask")[rows, cols] = mask
-                line["checksums"][item.name] = [cog.checksum(pixels, None), cog.checksum(pixels, mask)]
+                line["checksums"][item.name] = cog.checksums(pixels, mask)
                 line["holes"][item.name] = mask is not None and not bool(mask.all())
                 line["clipped"][item.name], line["partly"][item.name] = clipped, partly
             self._write(json.dumps(line))
@@ -139,10 +151,11 @@ class Store:
 
     def intact(self, core: Core) -> bool:
         """Whether a core reads back as it was written."""
-        rows, cols = span(self.plan.layout.window(core.number))
+        window = self.plan.layout.window(core.number)
+        rows, cols = span(window)
         for item in self.plan.products:
             try:
-                pixels = self.array(item, "pixels")[:, rows, cols]
+                pixels = self.array(item, "pixels")[self.place(item, window)]
                 mask = self.array(item, "mask")[rows, cols] if self.has_mask(item) else None
             except Exception:  # noqa: BLE001 - whatever a codec makes of damaged bytes
                 return False
@@ -161,6 +174,10 @@ class Store:
             name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl"
             self._ledger = (self.folder / LEDGER / name).open("w", buffering=1)
         self._ledger.write(line + "\n")
+
+
+def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _validity(tile: Tile, name: str) -> NDArray[np.bool_]:
@@ -251,19 +268,29 @@ def _write_plan(plan: Plan, folder: Path) -> None:
 
 
 def _create_arrays(store: Store, product: Product) -> None:
-    bands, side = len(file_bands(product.profile)), store.plan.layout.tile
+    layout, bands = store.plan.layout, product.channels
+    side = layout.tile
     inner = next(side // n for n in range(1, side + 1) if side % n == 0 and side // n <= INNER)
     group = zarr.create_group(store.group(product), zarr_format=3)
     dtype = np.dtype(product.profile.dtype)
     common: dict[str, Any] = {"fill_value": 0, "config": {"write_empty_chunks": True}}
+    if product.is_stack:
+        times, planes = layout.frames or (1, 1)
+        shape: tuple[int, ...] = times, bands, planes, *layout.shape
+        shards: tuple[int, ...] = 1, bands, layout.deep or 1, side, side
+        chunks: tuple[int, ...] = 1, 1, 1, inner, inner
+        axes: tuple[str, ...] = "t", "c", "z", "y", "x"
+    else:
+        shape, shards, chunks = (bands, *layout.shape), (bands, side, side), (1, inner, inner)
+        axes = "c" if product.kind == "ome.zarr" else "band", "y", "x"
     group.create_array(
         _pixels(product, store.group(product)),
-        shape=(bands, *store.plan.layout.shape),
-        shards=(bands, side, side),
-        chunks=(1, inner, inner),
+        shape=shape,
+        shards=shards,
+        chunks=chunks,
         dtype=dtype,
-        dimension_names=("c" if product.kind == "ome.zarr" else "band", "y", "x"),
-        compressors=BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle"),
+        dimension_names=axes,
+        compressors=_codec(product),
         **common,
     )
     if store.has_mask(product):
@@ -279,11 +306,23 @@ def _create_arrays(store: Store, product: Product) -> None:
         )
 
 
+def _codec(product: Product) -> BloscCodec:
+    """Small where the store becomes the output; where it is scratch, cheap: it shares its cores with the network.
+
+    Scratch is about as large as the product then. Integers of smooth scenery need an entropy coder for that, floats
+    do not gain from one.
+    """
+    if product.kind.endswith("zarr"):
+        return BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle")
+    whole = np.dtype(product.profile.dtype).kind in "iu"
+    return BloscCodec(cname="zstd" if whole else "lz4", clevel=1, shuffle="bitshuffle")
+
+
 def _pixels(product: Product, group: Path) -> str:
     """Name of the array of a product's pixels: as its format has it, or as it is being made so."""
-    if product.kind == "zarr":
+    if product.kind == "zarr" and not product.is_stack:
         return product.variable
-    return "0" if product.kind == "ome.zarr" and (group / "0").exists() else "pixels"
+    return "0" if product.kind.endswith("zarr") and (group / "0").exists() else "pixels"
 
 
 @contextmanager
@@ -339,12 +378,15 @@ def _empty(folder: Path) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Remove a run, last what says that its outputs are published: a kill in between leaves what can be removed."""
-    for path in folder.iterdir():
+    """Remove a run, first its plan, last what says that its outputs are published: a kill in between leaves no run
+    that looks whole, and what can be removed."""
+    (folder / PLAN).unlink(missing_ok=True)
+    last = (DETECTED, PUBLISHED)
+    for path in sorted(folder.iterdir(), key=lambda path: (path.name in last, path.name == PUBLISHED)):
         if path.is_dir():
             shutil.rmtree(path)
-    for path in sorted(folder.iterdir(), key=lambda path: path.name == PUBLISHED):
-        path.unlink()
+        else:
+            path.unlink()
     folder.rmdir()
 
 
@@ -358,7 +400,7 @@ def check_run(folder: Path, *, deep: bool = False) -> dict[str, Any]:
     deep
         Read every finished core and compare checksums.
     """
-    folder = folder if (folder / PLAN).exists() else run_folder(folder)
+    folder = folder if (folder / PLAN).exists() or folder.suffix == ".run" else run_folder(folder)
     store = open_store(folder)
     cores = store.done()
     problems = [

@@ -3,9 +3,11 @@
 import contextlib
 import multiprocessing
 import os
+import signal
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +19,7 @@ from sciddiff.inference.compute import compute_cores
 from sciddiff.inference.plan import open_inputs
 from sciddiff.inference.store import open_store
 from sciddiff.model import Model
+from sciddiff.stopping import NAMES
 
 TURN = 0.2
 """Seconds between two looks at the stop flag."""
@@ -83,7 +86,24 @@ def _context() -> Any:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
+    with _deaf():
+        forkserver.ensure_running()
     return context
+
+
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Start processes that never get the signals which ask this one to stop, though a whole group is sent them.
+
+    Python's fork server and the tracker of what processes share would end by them, and the next one know nothing of
+    what the first was told. A blocked signal is blocked in a child too, and reaches this process afterwards.
+    """
+    numbers = {getattr(signal, name) for name in NAMES if hasattr(signal, name)}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _listen(pipes: dict[Connection, Any], *, stop: Callable[[], str | None], progress: Callable[[int], None]) -> None:
@@ -132,9 +152,7 @@ def _work(
     model: Model, device: str, folder: str, numbers: list[int], batch: int, threads: int, pipe: Connection
 ) -> None:
     """What a worker process does: it ends with its parent, and tells what went wrong through the pipe."""
-    import signal
-
-    for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"):
+    for name in NAMES:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)  # the parent says when to stop
     threading.Thread(target=_die_with_parent, daemon=True).start()

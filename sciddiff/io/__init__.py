@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from sciddiff.io.image import from_array, grid_of, read_window
     from sciddiff.io.profile import BandProfile, RasterProfile, RasterWarning, plain_profile, rescale_profile
     from sciddiff.io.raster import open  # noqa: A004 - the name is part of the interface
-    from sciddiff.io.restated import stated
+    from sciddiff.io.restated import stated, with_axes
+    from sciddiff.io.stack import saturated_share
+    from sciddiff.io.stack_files import read_stack_window
+    from sciddiff.io.stack_profile import StackProfile
     from sciddiff.io.target import kind_of
     from sciddiff.io.write import save
     from sciddiff.io.writer import RasterWriter
@@ -23,22 +26,27 @@ _HOMES = {
     "RasterWriter": "writer",
     "band_names": "bands",
     "describe_bands": "bands",
+    "StackProfile": "stack_profile",
     "from_array": "image",
     "grid_of": "image",
     "kind_of": "target",
     "match_bands": "bands",
     "open": "raster",
     "plain_profile": "profile",
+    "read_stack_window": "stack_files",
     "read_window": "image",
     "rescale_profile": "profile",
+    "saturated_share": "stack",
     "save": "write",
     "stated": "restated",
+    "with_axes": "restated",
 }
 __all__ = [
     "BandProfile",
     "RasterProfile",
     "RasterWarning",
     "RasterWriter",
+    "StackProfile",
     "band_names",
     "describe_bands",
     "from_array",
@@ -47,10 +55,13 @@ __all__ = [
     "match_bands",
     "open",
     "plain_profile",
+    "read_stack_window",
     "read_window",
     "rescale_profile",
+    "saturated_share",
     "save",
     "stated",
+    "with_axes",
 ]
 
 

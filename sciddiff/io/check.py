@@ -1,7 +1,8 @@
 """Whether a raster or a stack can be used: from its header, or by decoding every block."""
 
 import os
-from pathlib import Path
+import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -100,51 +101,60 @@ def _layout(path: str) -> list[str]:
     return ["is a cloud-optimised GeoTIFF" if cloud else "is a GeoTIFF that is not cloud-optimised"]
 
 
-def is_stack(path: str) -> bool:
-    """Return whether a TIFF has planes that GDAL does not show as bands: pages, or an OME-XML.
+def check_stack(path: str, *, deep: bool = False, axes: str | None = None) -> dict[str, Any]:
+    """Return what a microscopy stack is and what is wrong with it.
 
     Parameters
     ----------
     path
-        Of a file.
-    """
-    if not path.lower().endswith((".tif", ".tiff")) or not os.path.isfile(path):
-        return False
-    import tifffile
-
-    try:
-        with tifffile.TiffFile(path) as tiff:
-            georeferenced = bool(tiff.pages and "ModelPixelScaleTag" in tiff.pages[0].tags)  # type: ignore[union-attr]
-            return tiff.is_ome or (not georeferenced and len(tiff.series[0].shape) > len("CYX"))
-    except (OSError, ValueError, IndexError, tifffile.TiffFileError):
-        return False
-
-
-def check_stack(path: str, *, deep: bool = False) -> dict[str, Any]:
-    """Return what a TIFF or OME-TIFF stack is and what is wrong with it.
-
-    Parameters
-    ----------
-    path
-        Of the file.
+        Of a TIFF or the folder of an OME-Zarr.
     deep
         Decode every plane.
+    axes
+        Where the file does not say them; see `sciddiff.open`.
     """
-    import tifffile
+    from sciddiff.io.stack import SATURATED, open_stack, saturated_share
+    from sciddiff.io.stack_files import stack_file
 
     problems: list[str] = []
-    result: dict[str, Any] = {"kind": "stack", "path": path, "problems": problems, "notes": []}
+    notes: list[str] = []
+    result: dict[str, Any] = {"kind": "stack", "path": path, "problems": problems, "notes": notes}
     try:
-        with tifffile.TiffFile(path) as tiff:
-            series = tiff.series[0]
-            result |= {"axes": series.axes, "shape": list(series.shape), "dtype": str(series.dtype)}
-            if np.dtype(series.dtype).kind == "c":
-                problems.append(f"pixels are {series.dtype}; write amplitude or phase as real planes")
-            for at, page in enumerate(series.pages if deep else ()):
-                try:
-                    page.asarray()  # type: ignore[union-attr]
-                except Exception as error:  # noqa: BLE001 - whatever a codec makes of damaged bytes
-                    problems.append(f"plane {at}: cannot be decoded: {error}; fetch the file again")
-    except (OSError, ValueError, IndexError, KeyError, tifffile.TiffFileError) as error:
-        problems.append(f"{Path(path).name}: cannot be opened as a stack: {error}")
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            image = open_stack(path, axes=axes)
+    except InputError as error:
+        problems.append(str(error))
+        return result
+    notes += [str(warning.message) for warning in told]
+    profile = image.encoding["stack"]
+    shape = stack_file(image.encoding["source"]).array.shape
+    result |= {"axes": profile.axes, "shape": list(shape), "dtype": profile.dtype}
+    if not profile.calibrated:
+        notes.append("does not say its pixel size")
+    problems += _planes(image.encoding["source"], profile.axes, shape) if deep else []
+    if not problems:
+        try:
+            share = saturated_share(image)
+        except InputError as error:
+            problems.append(str(error))
+        else:
+            notes += [f"{share:.1%} of the pixels of a channel are saturated"] if share > SATURATED else []
     return result
+
+
+def _planes(path: str, axes: str, shape: Sequence[int]) -> list[str]:
+    """Planes that cannot be decoded, numbered in the order of the file."""
+    from sciddiff.io.stack_files import read_stack_window
+
+    problems = []
+    leading = [axis for axis in axes if axis not in "YX"]
+    sizes = tuple(size for axis, size in zip(axes, shape, strict=True) if axis not in "YX")
+    for number, place in enumerate(np.ndindex(sizes)):
+        at = dict(zip(leading, place, strict=True))
+        t, c, z = (at.get(axis, 0) for axis in "TCZ")
+        try:
+            read_stack_window(path, t, c, z, slice(None), slice(None), axes=axes)
+        except InputError as error:
+            problems.append(f"plane {number}: cannot be decoded: {error}; fetch the file again")
+    return problems

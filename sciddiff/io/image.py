@@ -13,6 +13,8 @@ from sciddiff.errors import InputError
 from sciddiff.io.profile import RasterProfile, compose
 
 DIMS = ("band", "y", "x")
+STACK_DIMS = ("band", "t", "z", "y", "x")
+"""Of an image with several planes in time or depth."""
 GRID_COORD = "spatial_ref"
 SNAP = 1e-5
 """Pixel positions recovered from coordinates are rounded to half pixels within this distance."""
@@ -78,13 +80,14 @@ def assemble(
     bands: Sequence[str],
     profile: RasterProfile | None = None,
     units: str | None = None,
+    dims: Sequence[str] = DIMS,
 ) -> xr.DataArray:
     """Join values and validity (arrays, or lazy ones) and the grid into an image.
 
     Parameters
     ----------
     values, valid
-        (c, h, w).
+        (c, h, w), or of further dims.
     grid
         Of shape (h, w).
     bands
@@ -93,6 +96,8 @@ def assemble(
         How to write the image later.
     units
         Unit of the values.
+    dims
+        Of the values: band first, y and x last.
 
     Raises
     ------
@@ -104,9 +109,9 @@ def assemble(
     coords = {
         "band": ("band", np.array(bands, dtype=np.str_) if bands else np.empty(0, "U1")),
         **grid_coords(grid),
-        "valid": xr.Variable(DIMS, valid),
+        "valid": xr.Variable(dims, valid),
     }
-    image = xr.DataArray(xr.Variable(DIMS, values), coords=coords, attrs={"units": units} if units else {})
+    image = xr.DataArray(xr.Variable(dims, values), coords=coords, attrs={"units": units} if units else {})
     image.encoding["grid_mapping"] = GRID_COORD
     if profile is not None:
         image.encoding["raster"] = profile
@@ -177,12 +182,13 @@ def grid_of(image: xr.DataArray) -> GeoBox:
 
 
 def read_window(image: xr.DataArray, rows: slice, cols: slice) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
-    """Return values, NaN where invalid, and validity of a window, each (c, h, w) and yours to change.
+    """Return values, NaN where invalid, and validity of a window, each yours to change.
 
     Parameters
     ----------
     image
-        (band, y, x); pixels without a `valid` coordinate are valid where finite.
+        (band, y, x), or (band, t, z, y, x) of which all planes are read that it has; pixels without a `valid`
+        coordinate are valid where finite.
     rows, cols
         In pixels of the image; cut to it.
 

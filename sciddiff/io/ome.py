@@ -1,6 +1,7 @@
 """OME-TIFF: written with a pyramid from a store, streamed; read as images, lazily."""
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,22 +12,22 @@ import numpy as np
 import tifffile
 import xarray as xr
 import zarr
-from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from sciddiff.errors import InputError, OptionError, OutputError
 from sciddiff.io.arrays import image_of
 from sciddiff.io.metadata import file_bands
-from sciddiff.io.profile import RasterProfile, plain_profile
+from sciddiff.io.ome_xml import elements
+from sciddiff.io.profile import RasterProfile
 from sciddiff.io.pyramid import add_levels
+from sciddiff.io.stack_profile import StackProfile
 from sciddiff.io.zarr import described, recalled
 
 KEY = "sciddiff"
 TYPES = ("int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64")
 """Pixel types that OME-XML 2016-06 knows and NumPy has."""
 COMPRESSIONS = {"DEFLATE": "zlib", "ZSTD": "zstd", "LZW": "lzw", "NONE": None}
-TO_MICROMETRES = {"m": 1e6, "cm": 1e4, "mm": 1e3, "µm": 1.0, "um": 1.0, "nm": 1e-3}
 BIG = 2**31
 
 
@@ -70,37 +71,67 @@ def write_ome_tiff(
         An option that it does not know.
     """
     layout = layout_of(path, profile, options)
-    side = layout["tile"][0]
     scratch = path.with_name(f"{path.name}.levels.zarr")
     shutil.rmtree(scratch, ignore_errors=True)
     group = zarr.create_group(scratch, zarr_format=3)
     try:
         levels = add_levels(group, pixels, mask, profile=profile, name=str, axes=("c", "y", "x"), check=check)
-        big = pixels.shape[0] * pixels.shape[1] * pixels.shape[2] * np.dtype(profile.dtype).itemsize > BIG
-        with tifffile.TiffWriter(path, bigtiff=big, ome=True) as writer:
-            writer.write(
-                _tiles(pixels, side, check),
-                shape=pixels.shape,
-                dtype=profile.dtype,
-                photometric="minisblack",
-                subifds=len(levels),
-                metadata=_metadata(grid, profile, provenance),
-                **layout,
-            )
-            for level in levels:
-                writer.write(
-                    _tiles(level, side, check),
-                    shape=level.shape,
-                    dtype=profile.dtype,
-                    photometric="minisblack",
-                    subfiletype=1,
-                    metadata=None,
-                    **layout,
-                )
+        with tifffile.TiffWriter(path, bigtiff=is_big(pixels, profile.dtype), ome=True) as writer:
+            told = {"metadata": _metadata(grid, profile, provenance)}
+            write_levels(writer, [pixels, *levels], layout, told=told, check=check)
             if mask is not None:
                 _write_mask(writer, mask, layout, check)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def is_big(pixels: Any, dtype: str) -> bool:
+    """Return whether pixels, uncompressed, may be more than a classic TIFF has room for.
+
+    Parameters
+    ----------
+    pixels
+        Array.
+    dtype
+        As which they are stored.
+    """
+    return math.prod(pixels.shape) * np.dtype(dtype).itemsize > BIG
+
+
+def write_levels(
+    writer: Any,
+    levels: Sequence[Any],
+    layout: Mapping[str, Any],
+    *,
+    told: Mapping[str, Any],
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Write an image, a page a plane, and its pyramid in SubIFDs.
+
+    Parameters
+    ----------
+    writer
+        Of tifffile.
+    levels
+        Arrays (..., h, w) of one type, the finest first.
+    layout
+        See `layout_of`.
+    told
+        What tifffile writes beside the finest: `metadata` or `description`.
+    check
+        Called between rows of tiles; may raise.
+    """
+    side = layout["tile"][0]
+    for number, level in enumerate(levels):
+        place = {"subfiletype": 1, "metadata": None} if number else {"subifds": len(levels) - 1, **told}
+        writer.write(
+            _tiles(level, side, check),
+            shape=level.shape,
+            dtype=level.dtype,
+            photometric="minisblack",
+            **place,
+            **layout,
+        )
 
 
 def _write_mask(writer: Any, mask: Any, layout: Mapping[str, Any], check: Callable[[], None]) -> None:
@@ -115,7 +146,7 @@ def _write_mask(writer: Any, mask: Any, layout: Mapping[str, Any], check: Callab
     )
 
 
-def layout_of(path: Path, profile: RasterProfile, options: Mapping[str, str]) -> dict[str, Any]:
+def layout_of(path: Path, profile: RasterProfile | StackProfile, options: Mapping[str, str]) -> dict[str, Any]:
     """Return how an OME-TIFF is laid out, in the words of tifffile.
 
     Parameters
@@ -158,12 +189,11 @@ def layout_of(path: Path, profile: RasterProfile, options: Mapping[str, str]) ->
 
 def _tiles(array: Any, side: int, check: Callable[[], None]) -> Iterator[NDArray[Any]]:
     """Tiles plane after plane, row by row; a row of them is read at once."""
-    planes = range(array.shape[0]) if len(array.shape) == 3 else [None]
     height, width = array.shape[-2:]
-    for plane in planes:
+    for plane in np.ndindex(tuple(array.shape[:-2])):
         for row in range(0, height, side):
             check()
-            lines = array[row : row + side] if plane is None else array[plane, row : row + side]
+            lines = array[(*plane, slice(row, row + side), slice(0, width))]
             for col in range(0, width, side):
                 part = lines[:, col : col + side]
                 yield np.pad(part, ((0, side - part.shape[0]), (0, side - part.shape[1])))
@@ -180,8 +210,23 @@ def _metadata(grid: GeoBox, profile: RasterProfile, provenance: Mapping[str, str
     return metadata
 
 
+def is_raster_ome(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file is an OME-TIFF that `write_ome_tiff` wrote: a raster, with all that its profile says.
+
+    Parameters
+    ----------
+    path
+        Of a file.
+    """
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            return _annotation(tiff.ome_metadata) is not None
+    except (OSError, ValueError, tifffile.TiffFileError, IndexError, KeyError):
+        return False
+
+
 def open_ome_tiff(path: str | os.PathLike[str], *, bands: Sequence[str | int] | None = None) -> xr.DataArray:
-    """Open a two-dimensional OME-TIFF as an image, lazily; see `sciddiff.open`.
+    """Open an OME-TIFF that `write_ome_tiff` wrote as an image, lazily; see `sciddiff.open`.
 
     Parameters
     ----------
@@ -193,61 +238,26 @@ def open_ome_tiff(path: str | os.PathLike[str], *, bands: Sequence[str | int] | 
     Raises
     ------
     InputError
-        It is damaged, has planes in depth or time, or several images.
+        It is damaged, or by others.
     """
     file = Path(path).absolute()
     try:
         with tifffile.TiffFile(file) as tiff:
-            text = tiff.ome_metadata
-            told = _annotation(text)
-            series = tiff.series[0]
-            axes, shape, dtype = series.axes, series.shape, series.dtype
+            told = _annotation(tiff.ome_metadata)
     except (OSError, ValueError, tifffile.TiffFileError, IndexError, KeyError) as error:
         raise InputError(f"{file}: cannot be opened as an OME-TIFF: {error}") from error
-    if told is not None:
-        grid, profile = recalled(told, str(file))
-        return image_of(file, read_stored_ome, profile=profile, grid=grid, bands=bands)
-    if axes not in {"YX", "CYX"}:
-        sizes = ", ".join(f"{axis}={size}" for axis, size in zip(axes, shape, strict=True))
-        raise InputError(f"{file}: is a stack ({sizes}); only images with the axes YX or CYX can be used")
-    names, pixel = _foreign(text or "", count=shape[0] if axes == "CYX" else 1)
-    grid = GeoBox((shape[-2], shape[-1]), Affine.scale(*pixel), None)
-    return image_of(file, read_stored_ome, profile=plain_profile(names, dtype=str(dtype)), grid=grid, bands=bands)
+    if told is None:
+        raise InputError(f"{file}: is no raster written as OME-TIFF; open it as a stack")
+    grid, profile = recalled(told, str(file))
+    return image_of(file, read_stored_ome, profile=profile, grid=grid, bands=bands)
 
 
 def _annotation(text: str | None) -> dict[str, Any] | None:
-    for annotation in _elements(text, "M"):
+    for annotation in elements(text, "M"):
         if annotation.get("K") == KEY and annotation.text:
             told: dict[str, Any] = json.loads(annotation.text)
             return told
     return None
-
-
-def _elements(text: str | None, name: str) -> list[Any]:
-    from xml.etree import ElementTree as ET
-
-    if not text:
-        return []
-    try:
-        root = ET.fromstring(text)  # noqa: S314 - entities are not expanded by this parser's default
-    except ET.ParseError:
-        return []
-    return [element for element in root.iter() if element.tag.rpartition("}")[2] == name]
-
-
-def _foreign(text: str, *, count: int) -> tuple[list[str], tuple[float, float]]:
-    """Channel names and pixel size in micrometres of a file by others; pixels where it does not say."""
-    found = [element.get("Name") for element in _elements(text, "Channel")][:count]
-    names = [name or f"band_{at + 1}" for at, name in enumerate([*found, *[None] * (count - len(found))])]
-    if len(set(names)) < len(names):
-        names = [f"band_{at + 1}" for at in range(count)]
-    sizes = [1.0, 1.0]
-    for element in _elements(text, "Pixels")[:1]:
-        for at, axis in enumerate("XY"):
-            unit = TO_MICROMETRES.get(element.get(f"PhysicalSize{axis}Unit", "µm"))
-            size = element.get(f"PhysicalSize{axis}")
-            sizes[at] = float(size) * unit if size is not None and unit is not None else 1.0
-    return names, (sizes[0], sizes[1])
 
 
 def read_stored_ome(path: str | os.PathLike[str], rows: slice, cols: slice) -> tuple[NDArray[Any], NDArray[Any] | None]:

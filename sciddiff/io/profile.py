@@ -216,16 +216,21 @@ class RasterProfile:
             to_new = compose(~transform, self.transform)
             changes["gcps"] = tuple(_moved_gcp(point, to_new) for point in self.gcps)
             changes["rpcs"] = None if self.rpcs is None else _moved_rpcs(self.rpcs, to_new)
+        return replace(self, **changes).without_statistics()
+
+    def without_statistics(self) -> RasterProfile:
+        """Return the profile without STATISTICS_ tags, which describe the pixels of the source; a warning says so."""
         tags, stale = _without(self.tags, "STATISTICS_")
         bands = []
         for band in self.bands:
             band_tags, dropped = _without(band.tags, "STATISTICS_")
             stale += dropped
             bands.append(replace(band, tags=band_tags))
-        if stale:
-            message = "the STATISTICS_ tags are not kept: they describe the pixels of another grid"
-            warnings.warn(message, RasterWarning, stacklevel=2)
-        return replace(self, bands=tuple(bands), tags=tags, **changes)
+        if not stale:
+            return self
+        message = "the STATISTICS_ tags are not kept: they describe the pixels of the source"
+        warnings.warn(message, RasterWarning, stacklevel=3)
+        return replace(self, bands=tuple(bands), tags=tags)
 
     def with_dtype(self, dtype: str) -> RasterProfile:
         """Return the profile for pixels stored as another type; what changes with it is named in a warning.

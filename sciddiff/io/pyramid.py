@@ -1,7 +1,8 @@
 """Coarser levels of a stored raster: the average of the valid pixels among each 2 x 2, in bounded memory."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ def add_levels(
     *,
     profile: RasterProfile,
     name: Callable[[int], str],
-    axes: tuple[str, str, str],
+    axes: tuple[str, ...],
     check: Callable[[], None] = lambda: None,
 ) -> list[Any]:
     """Write the coarser levels of an array into a Zarr group; those that are there are made anew.
@@ -49,11 +50,11 @@ def add_levels(
     group
         Open for writing.
     pixels
-        (bands, h, w), alpha among the bands.
+        (bands, h, w), alpha among the bands, or (t, c, z, h, w), whose planes are taken one by one.
     mask
         (h, w), 0 where invalid.
     profile
-        Says nodata and alpha; classes take the first of the four.
+        Says nodata and alpha, of one band for a stack; classes take the first of the four.
     name
         Of the array of a level, 1 is the first coarser one.
     axes
@@ -67,23 +68,22 @@ def add_levels(
         Arrays, finest first.
     """
     made, masks = [], []
-    for level, shape in enumerate(levels_of(pixels.shape[1:]), 1):
-        bands = pixels.shape[0]
-        side = min(BLOCK, max(shape))
-        coarse = _array(group, name(level), (bands, *shape), (1, side, side), pixels.dtype, axes)
+    for level, shape in enumerate(levels_of(pixels.shape[-2:]), 1):
+        leading, side = pixels.shape[:-2], min(BLOCK, max(shape))
+        chunks = (*(1 for _ in leading), side, side)
+        coarse = _array(group, name(level), (*leading, *shape), chunks, pixels.dtype, axes)
         coarse_mask = None
         if mask is not None:
             coarse_mask = _array(group, f"mask-{level}", shape, (side, side), np.dtype("uint8"), axes[1:])
             masks.append(f"mask-{level}")
-        for row in range(0, shape[0], side):
-            for col in range(0, shape[1], side):
-                check()
-                rows, cols = slice(2 * row, 2 * (row + side)), slice(2 * col, 2 * (col + side))
-                known = None if mask is None else mask[rows, cols]
-                part, opaque = _halved(pixels[:, rows, cols], known, profile)
-                coarse[:, row : row + part.shape[1], col : col + part.shape[2]] = part
-                if coarse_mask is not None:
-                    coarse_mask[row : row + part.shape[1], col : col + part.shape[2]] = opaque
+        for planes, (row, col) in product(_planes(leading), np.ndindex(-(-shape[0] // side), -(-shape[1] // side))):
+            check()
+            fine = slice(2 * side * row, 2 * side * (row + 1)), slice(2 * side * col, 2 * side * (col + 1))
+            there = tuple(slice(at * side, min((at + 1) * side, size)) for at, size in zip((row, col), shape))
+            part, opaque = _halved(pixels[(*planes, *fine)], None if mask is None else mask[fine], profile)
+            coarse[(*planes, *there)] = part
+            if coarse_mask is not None:
+                coarse_mask[there] = opaque
         made.append(coarse)
         pixels, mask = coarse, coarse_mask
     for scratch in masks:
@@ -91,19 +91,40 @@ def add_levels(
     return made
 
 
+def _planes(leading: tuple[int, ...]) -> Iterator[tuple[int | slice, ...]]:
+    """What is halved at once: all bands of a raster, a single plane of a stack."""
+    if len(leading) == 1:
+        yield (slice(0, leading[0]),)
+        return
+    for at in np.ndindex(leading):
+        yield (*at[:-1], slice(at[-1], at[-1] + 1))
+
+
 def _array(
     group: Any, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: np.dtype[Any], axes: tuple[str, ...]
 ) -> Any:
     return group.create_array(
-        name,
-        shape=shape,
-        chunks=chunks,
-        dtype=dtype,
-        fill_value=0,
-        dimension_names=axes,
-        overwrite=True,
-        compressors=BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle"),
+        name, shape=shape, chunks=chunks, dtype=dtype, fill_value=0, overwrite=True, **coding(group, axes)
     )
+
+
+def coding(group: Any, axes: tuple[str, ...]) -> dict[str, Any]:
+    """Return how arrays of a group are compressed and named, as its version of Zarr and NGFF have it.
+
+    Parameters
+    ----------
+    group
+        Of Zarr.
+    axes
+        Names of the dimensions.
+    """
+    if group.metadata.zarr_format == 2:
+        import numcodecs  # type: ignore[import-untyped]
+
+        packed = numcodecs.Blosc(cname="zstd", clevel=5, shuffle=numcodecs.Blosc.BITSHUFFLE)
+        return {"compressors": packed, "chunk_key_encoding": {"name": "v2", "separator": "/"}}
+    packed = BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle")
+    return {"compressors": packed, "dimension_names": axes}
 
 
 def _halved(

@@ -8,7 +8,7 @@ Sentinel-2 tags hold: `BOA_ADD_OFFSET` (`RADIO_ADD_OFFSET` at level 1) as offset
 import math
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -198,8 +198,9 @@ def encode(
     else:
         stored, clipped = _encode_integer(values, valid, radiometry, kind)
     if empty is not None and not math.isnan(empty):
-        _dodge(stored, valid, kind(empty), np.where(valid, radiometry.encode(values), 0))
-    stored[~valid] = kind(empty) if empty is not None else kind(np.nan if np.dtype(dtype).kind == "f" else 0)
+        _dodge(stored, valid, kind(empty), lambda: radiometry.encode(values))
+    if not valid.all():
+        stored[~valid] = kind(empty) if empty is not None else kind(np.nan if np.dtype(dtype).kind == "f" else 0)
     return stored, clipped
 
 
@@ -223,8 +224,10 @@ def holds(dtype: str, number: float) -> bool:
 def _encode_float(
     values: NDArray[np.floating], valid: NDArray[np.bool_], radiometry: Radiometry, kind: type[np.generic]
 ) -> tuple[NDArray[Any], int]:
-    numbers = np.where(valid, values if radiometry.identity else radiometry.encode(values), 0)
+    numbers = _known(values if radiometry.identity else radiometry.encode(values), valid)
     limits = np.finfo(np.dtype(kind))
+    if limits.bits >= np.finfo(numbers.dtype).bits:
+        return numbers.astype(kind), 0
     beyond = int(np.count_nonzero((numbers > limits.max) | (numbers < limits.min)))
     return (numbers if not beyond else numbers.clip(limits.min, limits.max)).astype(kind), beyond
 
@@ -236,14 +239,24 @@ def _encode_integer(
     low, high = float(limits.min), float(limits.max)
     if int(high) > limits.max:  # 64 bit: the nearest float lies above the largest integer
         high = math.nextafter(high, 0)
-    rounded = np.rint(np.where(valid, radiometry.encode(values), 0))
-    beyond = int(np.count_nonzero(valid & ((rounded < low) | (rounded > high))))
+    plain = radiometry.identity and limits.bits <= 16 and values.dtype.itemsize >= 4  # rounds alike, holds the limits
+    rounded = np.rint(_known(values if plain else radiometry.encode(values), valid))
+    if not rounded.size or (rounded.min() >= low and rounded.max() <= high):
+        return rounded.astype(kind), 0
+    beyond = int(np.count_nonzero((rounded < low) | (rounded > high)))
     return rounded.clip(low, high).astype(kind), beyond
 
 
-def _dodge(stored: NDArray[Any], valid: NDArray[np.bool_], empty: np.generic, exact: NDArray[np.float64]) -> None:
+def _known(numbers: NDArray[np.floating], valid: NDArray[np.bool_]) -> NDArray[np.floating]:
+    """Numbers, 0 where they are not valid."""
+    return numbers if valid.all() else np.where(valid, numbers, numbers.dtype.type(0))
+
+
+def _dodge(
+    stored: NDArray[Any], valid: NDArray[np.bool_], empty: np.generic, exact: Callable[[], NDArray[np.float64]]
+) -> None:
     """Move valid numbers off nodata, to the neighbour on the side of the exact value."""
-    met = valid & (stored == empty)
+    met = (stored == empty) & valid
     if not met.any():
         return
     if stored.dtype.kind == "f":
@@ -252,7 +265,7 @@ def _dodge(stored: NDArray[Any], valid: NDArray[np.bool_], empty: np.generic, ex
     limits, number = np.iinfo(stored.dtype), int(empty)
     above = number + 1 if number < limits.max else number - 1
     below = number - 1 if number > limits.min else number + 1
-    stored[met] = np.where(exact[met] >= number, above, below).astype(stored.dtype)
+    stored[met] = np.where(exact()[met] >= number, above, below).astype(stored.dtype)
 
 
 def _returns(samples: NDArray[Any], item: Radiometry, kind: type[np.floating]) -> bool:

@@ -25,8 +25,10 @@ from sciddiff.io.masks import validity
 from sciddiff.io.metadata import gdal, grid_from, quiet, read_profile
 from sciddiff.io.profile import RasterProfile, Source
 from sciddiff.io.radiometry import decode, value_dtype
+from sciddiff.io.restated import axes_of
 
 Location = str | os.PathLike[str]
+TIFFS = (".tif", ".tiff", ".tf2", ".tf8", ".btf", ".lsm")
 VRT = "<VRTDataset"
 """How the text of a virtual raster begins."""
 MEMO_BYTES = 2**26
@@ -36,25 +38,29 @@ STRIP_BYTES = 2**26
 
 
 def open(  # noqa: A001
-    path: Location | Sequence[Location], *, bands: Sequence[str | int] | None = None
+    path: Location | Sequence[Location], *, bands: Sequence[str | int] | None = None, axes: str | None = None
 ) -> xr.DataArray:
-    """Open a raster as an image, lazily.
+    """Open a raster or a microscopy stack as an image, lazily.
 
     Parameters
     ----------
     path
         Anything that GDAL opens as one raster: GeoTIFF foremost, VRT, a zip with one raster, /vsi paths, and addresses
         (http, https, s3). Single-band files as one image: a list of them, a pattern such as `scene/*_B*.TIF`, or their
-        folder, among them Landsat scenes and Sentinel-2 SAFE (see `sciddiff.io.scene`). An OME-TIFF; a NetCDF file or
-        Zarr store, with `#variable` where it has several (see `sciddiff.io.cube`).
+        folder, among them Landsat scenes and Sentinel-2 SAFE (see `sciddiff.io.scene`). A TIFF stack, an ImageJ
+        hyperstack, an OME-TIFF or OME-Zarr (see `sciddiff.io.stack`). A NetCDF file or Zarr store, with `#variable`
+        where it has several (see `sciddiff.io.cube`).
     bands
         Bands by name, with the usual aliases, or by 1-based number, in the order wanted; None: all of them. An alpha
         band holds validity and is no band of the image, unless it is asked for here.
+    axes
+        Of a TIFF stack that does not say what its axes are: letters of TCZYX, slowest first, such as `ZYX`.
 
     Returns
     -------
     xarray.DataArray
-        Physical values with dims (band, y, x) and NaN where invalid; float32 where every stored number comes back
+        Physical values with dims (band, y, x), or (band, t, z, y, x) of a stack with several planes in time or depth,
+        and NaN where invalid; float32 where every stored number comes back
         from it, else float64. Coordinates: band names, x, y, `spatial_ref` (see `grid_of`) and `valid` (bool, True
         where measured). `encoding["raster"]` has what is needed to write it back (`RasterProfile`). It holds the
         path, not an open file, so it may be pickled and read from threads.
@@ -62,12 +68,16 @@ def open(  # noqa: A001
     Raises
     ------
     InputError
-        Missing, truncated, unreadable or complex file, files that make no image, or a band that is not there.
+        Missing, truncated, unreadable or complex file, files that make no image, a band that is not there, or axes
+        that are not known.
     """
     from sciddiff.io.scene import one_raster, rasters
 
     files = rasters(path)
     where = location(path) if isinstance(path, str | os.PathLike) else ", ".join(files or ())
+    told, where = axes_of(where)
+    if axes is not None or told is not None:
+        return _open_with_axes(where, bands=bands, axes=axes or told or "")
     if files is None and (reader := _reader(where)) is not None:
         return reader(where, bands=bands)
     source = where if files is None else one_raster(files, bands=bands)
@@ -168,7 +178,8 @@ class Pixels:
         self, source: Source, profile: RasterProfile, dtype: np.dtype[np.floating], shape: tuple[int, int]
     ) -> None:
         self.path, self.indexes, self.alpha = source.path, source.indexes, source.alpha
-        self.profile, self.dtype, self.shape = profile, dtype, (len(source.indexes), *shape)
+        self.profile, self.dtype = profile, dtype
+        self.shape: tuple[int, ...] = (len(source.indexes), *shape)
         self.radiometry = profile.radiometry
         self.georeferenced = profile.georeferenced
         self._memo = threading.local()
@@ -239,8 +250,8 @@ class Layers(Protocol):
     """What `lazy_layers` reads from."""
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(c, h, w)."""
+    def shape(self) -> tuple[int, ...]:
+        """(c, h, w), or of further dims."""
         ...
 
     def take(self, key: tuple[slice, ...], layer: int) -> NDArray[Any]:
@@ -344,24 +355,59 @@ def label(path: str) -> str:
     return unescape(files[0]) + (f" and {len(files) - 1} more" if len(files) > 1 else "")
 
 
+def _open_with_axes(where: str, *, bands: Sequence[str | int] | None, axes: str) -> xr.DataArray:
+    from sciddiff.io.stack import open_stack
+
+    if remote(where) or not where.lower().endswith(TIFFS):
+        raise InputError(f"{label(where)}: axes={axes} goes with a local TIFF; other files say what their axes are")
+    return open_stack(where, bands=bands, axes=axes)
+
+
 def _reader(where: str) -> Callable[..., xr.DataArray] | None:
     """Return what opens a local file or store that is not for GDAL."""
     from sciddiff.io.cube import is_cube, open_cube
 
     if remote(where):
         return None
-    if where.lower().endswith((".ome.tif", ".ome.tiff")) and os.path.isfile(where):
-        from sciddiff.io.ome import open_ome_tiff
-
-        return open_ome_tiff
+    if where.lower().endswith(TIFFS) and os.path.isfile(where):
+        return _tiff_reader(where)
     if not is_cube(where):
         return None
     if os.path.isdir(where):
+        from sciddiff.io.stack_ngff import is_ngff
         from sciddiff.io.zarr import is_written_here, open_zarr
 
         if is_written_here(Path(where)):
             return open_zarr
+        if is_ngff(where):
+            from sciddiff.io.stack import open_stack
+
+            return open_stack
     return open_cube
+
+
+def is_stack(path: Location) -> bool:
+    """Return whether `open` takes a path for a microscopy file.
+
+    Parameters
+    ----------
+    path
+        Anything.
+    """
+    reader = _reader(location(path))
+    return reader is not None and reader.__name__ == "open_stack"
+
+
+def _tiff_reader(where: str) -> Callable[..., xr.DataArray] | None:
+    from sciddiff.io.stack_files import is_stack_tiff
+
+    ome = where.lower().endswith((".ome.tif", ".ome.tiff"))
+    if not ome and not is_stack_tiff(where):
+        return None
+    from sciddiff.io.ome import is_raster_ome, open_ome_tiff
+    from sciddiff.io.stack import open_stack
+
+    return open_ome_tiff if is_raster_ome(where) else open_stack
 
 
 def _value_dtype(profile: RasterProfile, where: str) -> np.dtype[np.floating]:

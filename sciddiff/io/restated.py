@@ -1,9 +1,38 @@
-"""Rasters whose files do not say what their numbers mean, and a user does."""
+"""Files that do not say what their numbers or their axes mean, and a user does."""
 
 import os
 from pathlib import Path
 
 from sciddiff.errors import InputError, OptionError
+
+AXES = "axes://"
+
+
+def with_axes(path: str, axes: str | None) -> str:
+    """Return the location of a stack as if its file said that its axes are these.
+
+    Parameters
+    ----------
+    path
+        A local TIFF.
+    axes
+        Letters of TCZYX, slowest first; None: the path is as it was.
+    """
+    return path if axes is None else f"{AXES}{axes.upper()}{os.path.abspath(path)}"
+
+
+def axes_of(where: str) -> tuple[str | None, str]:
+    """Return the axes that `with_axes` joined to a path, and the path.
+
+    Parameters
+    ----------
+    where
+        Any location.
+    """
+    if not where.startswith(AXES):
+        return None, where
+    axes, _, path = where.removeprefix(AXES).partition("/")
+    return axes, f"/{path}"
 
 
 def stated(path: str, *, scale: float | None, offset: float | None) -> str:

@@ -21,6 +21,7 @@ from sciddiff.io.products import Member, bands_in, counting, member, metadata_of
 from sciddiff.io.profile import BandProfile, RasterWarning
 from sciddiff.io.radiometry import DIVISOR_TAGS
 from sciddiff.io.raster import Location, location, opened, remote
+from sciddiff.io.restated import axes_of
 from sciddiff.io.separate import Single, joined, read_single
 
 
@@ -107,6 +108,8 @@ def files_of(source: Location | Sequence[Location]) -> list[Path]:
     InputError
         Missing or unreadable file.
     """
+    if isinstance(source, str):
+        _, source = axes_of(source)
     files = rasters(source)
     if files is None:
         where = location(source) if isinstance(source, str | os.PathLike) else ""

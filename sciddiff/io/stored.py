@@ -92,17 +92,18 @@ class Encoder:
         for at, item in enumerate(profile.radiometry):
             pixels[at], lost = encode(values[at], known[at], radiometry=item, dtype=dtype, nodata=profile.nodata)
             clipped += lost
-        shown = known.any(axis=0) if self.spoken else known.all(axis=0)
-        has = self.masked or profile.alpha is not None
-        partly = has and bool((shown != known.any(axis=0)).any())
-        opaque = np.where(shown, opaque_number(dtype) if profile.alpha is not None else OPAQUE, 0)
         window = Window(col, row, values.shape[2], values.shape[1])
         under = self.under.read(window, known) if self.under is not None else None
         if under is not None:
             hidden = ~known & ~under.valid
             pixels[hidden] = under.stored[hidden]
-            if under.opaque is not None:
-                opaque = np.where((known == under.valid).all(axis=0), under.opaque, opaque)
+        if not self.masked and profile.alpha is None:
+            return Stored(pixels, None, clipped, partly=False)
+        shown = known.any(axis=0) if self.spoken else known.all(axis=0)
+        partly = bool((shown != known.any(axis=0)).any())
+        opaque = np.where(shown, opaque_number(dtype) if profile.alpha is not None else OPAQUE, 0)
+        if under is not None and under.opaque is not None:
+            opaque = np.where((known == under.valid).all(axis=0), under.opaque, opaque)
         mask = np.where(opaque > 0, OPAQUE, 0).astype(np.uint8) if self.masked else None
         if profile.alpha is not None:
             pixels = np.insert(pixels, profile.alpha_at, opaque.astype(dtype), axis=0)

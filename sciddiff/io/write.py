@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import xarray as xr
 
@@ -23,7 +24,7 @@ def save(
     creation_options: Mapping[str, str] | None = None,
     provenance: dict[str, str] | None = None,
 ) -> None:
-    """Write an image as a cloud-optimised GeoTIFF, with all that its profile says.
+    """Write an image as a cloud-optimised GeoTIFF, or a stack as OME-TIFF or OME-Zarr, with all that its profile says.
 
     An image whose profile got lost in arithmetic, or that never had one, is stored as float32 (float64 if it is) with
     its grid and band names, and NaN where invalid. A lazy image is never held as a whole.
@@ -31,15 +32,15 @@ def save(
     Parameters
     ----------
     image
-        (band, y, x) or (y, x).
+        (band, y, x) or (y, x), or a stack: with t or z, or read from a microscopy file.
     path
-        A .tif.
+        A .tif; of a stack, .ome.tif, .tif (an OME-TIFF, too) or .ome.zarr.
     overwrite
         Replace what is there.
     creation_options
-        Of GDAL's COG driver, over the defaults.
+        Of GDAL's COG driver, over the defaults; COMPRESS, LEVEL and BLOCKSIZE of OME-TIFF; NGFF (0.5, 0.4) of OME-Zarr.
     provenance
-        Goes to the tag namespace SCIDDIFF.
+        Goes to the tag namespace SCIDDIFF, or to an annotation.
 
     Raises
     ------
@@ -50,6 +51,11 @@ def save(
     InputError
         The image has other dims, or pixels that are no real numbers, or cannot be read.
     """
+    from sciddiff.io.stack_save import is_stack, save_stack
+
+    if is_stack(image, Path(path)):
+        save_stack(image, Path(path), overwrite=overwrite, creation_options=creation_options, provenance=provenance)
+        return
     image = _three_dims(image)
     names = band_list(image)
     profile = image.encoding.get("raster")

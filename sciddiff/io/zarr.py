@@ -18,13 +18,13 @@ from sciddiff.errors import InputError
 from sciddiff.io.arrays import image_of
 from sciddiff.io.image import grid_coords
 from sciddiff.io.metadata import PROVENANCE, file_bands
+from sciddiff.io.ngff import multiscale, shown
 from sciddiff.io.profile import RasterProfile
 from sciddiff.io.profile_json import profile_from_dict, profile_to_dict
 from sciddiff.io.pyramid import add_levels
+from sciddiff.io.stack_ngff import ATTRIBUTE
 
-ATTRIBUTE = "sciddiff"
 FORMAT = "sciddiff-raster/1"
-COLOURS = ("0000FF", "00FF00", "FF0000", "FF00FF", "FFFF00", "00FFFF", "FFFFFF")
 
 
 def described(grid: GeoBox, profile: RasterProfile, provenance: Mapping[str, str], *, variable: str) -> dict[str, Any]:
@@ -178,30 +178,20 @@ def _multiscale(grid: GeoBox, levels: int, name: str) -> dict[str, Any]:
     height, width = (abs(float(size)) for size in (grid.resolution.y, grid.resolution.x))
     metric = grid.crs is not None and grid.crs.units[0] in {"metre", "meter"}
     unit = {"unit": "meter"} if metric else {}
-    datasets = []
-    for level in range(levels):
-        step = 2**level
-        scale, shift = [1.0, height * step, width * step], [0.0, height * (step - 1) / 2, width * (step - 1) / 2]
-        places = [{"type": "scale", "scale": scale}, {"type": "translation", "translation": shift}]
-        datasets.append({"path": str(level), "coordinateTransformations": places})
     axes: list[dict[str, str]] = [{"name": "c", "type": "channel"}]
     axes += [{"name": axis, "type": "space", **unit} for axis in ("y", "x")]
-    return {"name": name, "type": "mean", "axes": axes, "datasets": datasets}
+    return multiscale(axes, size=[1.0, height, width], origin=[0.0, 0.0, 0.0], levels=levels, name=name)
 
 
 def _channels(profile: RasterProfile, coarsest: NDArray[Any]) -> list[dict[str, Any]]:
-    channels = []
-    for number, (band, stored) in enumerate(zip(file_bands(profile), coarsest, strict=True)):
-        known = stored[np.isfinite(stored) & (stored != profile.nodata)]
-        low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
-        window = {"min": low, "max": high, "start": low, "end": high}
-        colour = COLOURS[number % len(COLOURS)]
-        channels.append({"label": band.name, "color": colour, "active": number < 3, "window": window})
-    return channels
+    return [
+        shown(number, band.name, stored[np.isfinite(stored) & (stored != profile.nodata)])
+        for number, (band, stored) in enumerate(zip(file_bands(profile), coarsest, strict=True))
+    ]
 
 
 def is_written_here(path: Path) -> bool:
-    """Return whether a folder is a Zarr group that `sciddiff` wrote.
+    """Return whether a folder is a Zarr group that `sciddiff` wrote as a raster.
 
     Parameters
     ----------
@@ -209,7 +199,8 @@ def is_written_here(path: Path) -> bool:
         Of a folder.
     """
     try:
-        return ATTRIBUTE in zarr.open_group(path, mode="r").attrs
+        own: Any = zarr.open_group(path, mode="r").attrs.get(ATTRIBUTE, {})
+        return "grid" in own
     except (OSError, ValueError, KeyError):
         return False
 

@@ -17,9 +17,9 @@ from sciddiff import io
 from sciddiff.errors import InputError
 from sciddiff.model.detect import with_masks
 from sciddiff.model.fit import fit_all
+from sciddiff.model.layout import TOLERANCE, lay_out
 from sciddiff.model.lazy import as_dataset, predict_lazily
-from sciddiff.model.tiles import TOLERANCE, Request, lay_out, names, predict_tiles
-from sciddiff.model.windows import span
+from sciddiff.model.tiles import Request, names, predict_tiles, surveyed
 from sciddiff.networks.unet import UNet
 from sciddiff.recipe.schema import Recipe
 from sciddiff.tasks import Instrument, Task, build_task
@@ -130,18 +130,20 @@ class Model:
         others = with_masks(self.recipe, self.task, image, others, on=self.device)
         fitted = fit_all(self.recipe, self.task, image, others)
         request = self.request(steps=steps, samples=samples, seed=seed, instrument=instrument)
+        request = surveyed(self, fitted, request)
         if image.chunks is not None:
             return predict_lazily(self, fitted, request, tile=tile, tolerance=tolerance)
         layout = lay_out(self, fitted, tile=tile, tolerance=tolerance)
         count, dtype = len(fitted.results), fitted.image.dtype
         sizes = dict.fromkeys(names(request), count) | {name: len(bands) for name, bands in self.task.extras.items()}
-        results = {name: np.full((size, *layout.shape), np.nan, dtype) for name, size in sizes.items()}
-        valid = np.zeros((count, *layout.shape), bool)
+        shape = *(layout.frames or ()), *layout.shape
+        results = {name: np.full((size, *shape), np.nan, dtype) for name, size in sizes.items()}
+        valid = np.zeros((count, *shape), bool)
         for part in predict_tiles(self, fitted, layout, request, windows=layout.windows, batch=batch):
-            rows, cols = span(part.window)
+            place = layout.place(part.window)
             for name, value in part.results.items():
-                results[name][:, rows, cols] = value
-            valid[:, rows, cols] = part.valid
+                results[name][:, *place] = value
+            valid[:, *place] = part.valid
         return as_dataset(self, results, valid, fitted)
 
     def _as_image(self, image: xr.DataArray | NDArray[np.floating] | Tensor) -> xr.DataArray:

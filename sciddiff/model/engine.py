@@ -50,11 +50,12 @@ def restore(
     model: Restorer,
     obs: Observation,
     *,
-    origins: Sequence[tuple[int, int]],
+    origins: Sequence[tuple[int, ...]],
     steps: int = 1,
     samples: int = 1,
     seed: int = 0,
     method: str = "angle",
+    channel: int = 0,
 ) -> Iterator[Tensor]:
     """Posterior mean of a batch of windows, then its samples one by one, all projected on the measurement.
 
@@ -65,7 +66,8 @@ def restore(
     obs
         What was measured, as `model.task.observe` gives it.
     origins
-        Absolute target pixel (row, column) of each window's first pixel: the noise is keyed by it.
+        Absolute target pixel of each window's first pixel, (row, column) or, in a stack, (plane, row, column): the
+        noise is keyed by it.
     steps
         Network evaluations of one sample, that of the mean included; 1 gives the mean alone.
     samples
@@ -74,6 +76,8 @@ def restore(
         Of the samples.
     method
         Name of the sampler.
+    channel
+        Number of the image's first channel, where channels are restored one by one: the noise is keyed by it.
 
     Yields
     ------
@@ -97,17 +101,22 @@ def restore(
     mean = posterior_mean(velocity, torch.zeros_like(base, dtype=torch.float32))
     yield finish(mean)
     for sample in range(samples if steps > 1 else 0):
-        noise = [
-            keyed_normal(
-                seed=seed,
-                sample=sample,
-                step=0,
-                channels=base.shape[1],
-                origin=origin,
-                shape=tuple(base.shape[2:]),
-                device=str(base.device),
-            )
-            for origin in origins
-        ]
+        noise = [_noise(base, origin, seed=seed, sample=sample, channel=channel) for origin in origins]
         drawn = SAMPLERS[method](velocity, torch.stack(noise), steps, mean=mean)
         yield finish(mean + spread * (drawn - mean))
+
+
+def _noise(like: Tensor, origin: tuple[int, ...], *, seed: int, sample: int, channel: int) -> Tensor:
+    """Noise for one window, (c, h, w), its first channel the given one; `like` is (b, c, h, w)."""
+    count, size = like.shape[1], tuple(like.shape[2:])
+    shape = size if len(origin) == len(size) else (1,) * (len(origin) - len(size)) + size
+    noise = keyed_normal(
+        seed=seed,
+        sample=sample,
+        step=0,
+        channels=channel + count,
+        origin=origin,
+        shape=shape,
+        device=str(like.device),
+    )
+    return noise[channel:].reshape(count, *size)

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import xarray as xr
@@ -12,9 +12,12 @@ from sciddiff import io
 from sciddiff.errors import InputError, OptionError
 from sciddiff.io.align import aligned, refuse_apart
 from sciddiff.io.profile import plain_profile
+from sciddiff.io.stack_profile import StackProfile
 from sciddiff.recipe.schema import Recipe
 from sciddiff.tasks import Input, Task
 
+NEIGHBOUR = "neighbour"
+"""The input that holds the planes next to one of a stack."""
 METRES_PER_DEGREE = 111_320.0
 """Of latitude, on the mean sphere."""
 MOST_DRIFT = 0.1
@@ -39,14 +42,41 @@ class Fitted:
         The other inputs by name, on the target grid, in the order given.
     own_bands
         Bands of the result where they are not the main image's: it says another quantity.
+    neighbours
+        The axis of a stack along which a plane sees others, and how many on each side.
     """
 
     image: xr.DataArray
     positions: tuple[int, ...]
     grid: GeoBox
     offset: tuple[float, float] = (0.0, 0.0)
-    others: Mapping[str, tuple["Fitted", ...]] = field(default_factory=dict)
+    others: Mapping[str, tuple["Fitted | None", ...]] = field(default_factory=dict)
     own_bands: tuple[str, ...] = ()
+    neighbours: tuple[str, int] | None = None
+
+    def frame(self, number: int) -> "Fitted":
+        """The images of one plane of a stack, those next to it as the input `neighbour`; itself where it is no stack.
+
+        Parameters
+        ----------
+        number
+            Of the plane: those of all times, one after the other.
+        """
+        if not is_stack(self.image):
+            return self
+        t, z = divmod(number, self.image.sizes["z"])
+        others = {name: tuple(each and each.frame(number) for each in given) for name, given in self.others.items()}
+        if self.neighbours is not None:
+            others[NEIGHBOUR] = tuple(self._neighbours(t, z))
+        return replace(self, image=self.image.isel(t=t, z=z), others=others, neighbours=None)
+
+    def _neighbours(self, t: int, z: int) -> Iterator["Fitted | None"]:
+        along, reach = self.neighbours or ("z", 0)
+        for step in (n for n in range(-reach, reach + 1) if n):
+            place = {"t": t, "z": z}
+            place[along] += step
+            there = 0 <= place[along] < self.image.sizes[along]
+            yield replace(self, image=self.image.isel(place), others={}, neighbours=None) if there else None
 
     @property
     def results(self) -> tuple[int, ...]:
@@ -57,6 +87,30 @@ class Fitted:
     def result_bands(self) -> tuple[str, ...]:
         """Names of the result's bands."""
         return self.own_bands or tuple(str(name) for name in self.image.band.values)
+
+
+def is_stack(image: xr.DataArray) -> bool:
+    """Whether an image has times and planes."""
+    return "z" in image.dims
+
+
+def planes_of(image: xr.DataArray) -> Iterator[xr.DataArray]:
+    """The planes of a stack, time by time, each (band, y, x); of an image itself."""
+    if not is_stack(image):
+        yield image
+        return
+    for t in range(image.sizes["t"]):
+        for z in range(image.sizes["z"]):
+            yield image.isel(t=t, z=z)
+
+
+def result_profile(fitted: Fitted, task: Task) -> io.RasterProfile | StackProfile | None:
+    """How a file on the target grid says what the main image's file says; None for an image that came from no file."""
+    ratio = task.inputs[0].ratio
+    stack: StackProfile | None = fitted.image.encoding.get("stack")
+    if stack is None:
+        return target_profile(fitted, ratio)
+    return stack.select(fitted.result_bands).rescaled(ratio, task.depth_ratio or 1)
 
 
 def target_profile(fitted: Fitted, ratio: int) -> io.RasterProfile | None:
@@ -70,8 +124,10 @@ def target_profile(fitted: Fitted, ratio: int) -> io.RasterProfile | None:
     if fitted.own_bands:
         where = {name: getattr(known, name) for name in ("transform", "crs_wkt", "gcps", "gcp_crs_wkt", "rpcs")}
         known = replace(plain_profile(fitted.own_bands), **where)
-    profile = known.select(fitted.result_bands)
-    at_corner = fitted.offset == (0.0, 0.0) and fitted.grid.shape == tuple(r * ratio for r in fitted.image.shape[1:])
+    profile = known.select(fitted.result_bands).without_statistics()
+    at_corner = fitted.offset == (0.0, 0.0) and fitted.grid.shape == tuple(
+        fitted.image.sizes[axis] * ratio for axis in "yx"
+    )
     return profile.rescaled(ratio) if at_corner else profile.on_grid(fitted.grid.affine)
 
 
@@ -125,7 +181,7 @@ def fit_all(
         An input that the task does not take.
     """
     others = others or {}
-    main = fit(recipe, image, categorical=task.categorical)
+    main = fit(recipe, image, categorical=task.categorical, channelwise=task.channelwise)
     _refuse_unasked(recipe, task, others)
     ratio = task.inputs[0].ratio
     finer = main.grid if ratio == 1 else main.grid.zoom_to((main.grid.shape[0] * ratio, main.grid.shape[1] * ratio))
@@ -140,8 +196,9 @@ def fit_all(
         for spec in task.inputs[1:]
         if spec.name in others
     }
-    own_bands = () if task.bands == task.inputs[0].bands else task.bands
-    fitted = replace(main, grid=grid, offset=offset, others=laid, own_bands=own_bands)
+    own_bands = () if task.channelwise or task.bands == task.inputs[0].bands else task.bands
+    neighbours = task.neighbours if is_stack(image) else None
+    fitted = replace(main, grid=grid, offset=offset, others=laid, own_bands=own_bands, neighbours=neighbours)
     task.check(fitted.image, {name: [each.image for each in given] for name, given in laid.items()})
     return fitted
 
@@ -197,7 +254,7 @@ def _fit_other(recipe: Recipe, spec: Input, image: xr.DataArray, grid: GeoBox) -
     return Fitted(aligned(image, grid), tuple(position for _, position in found), grid)
 
 
-def fit(recipe: Recipe, image: xr.DataArray, *, categorical: bool = False) -> Fitted:
+def fit(recipe: Recipe, image: xr.DataArray, *, categorical: bool = False, channelwise: bool = False) -> Fitted:
     """Choose the model's bands of an image.
 
     Parameters
@@ -208,6 +265,8 @@ def fit(recipe: Recipe, image: xr.DataArray, *, categorical: bool = False) -> Fi
         (band, y, x), as `io.open` gives it.
     categorical
         Whether class images may pass.
+    channelwise
+        Whether the model takes each channel for itself, whatever its name.
 
     Raises
     ------
@@ -218,7 +277,7 @@ def fit(recipe: Recipe, image: xr.DataArray, *, categorical: bool = False) -> Fi
     if profile is not None and any(band.colormap for band in profile.bands) and not categorical:
         raise InputError("the image is a palette: its values are classes, not measurements; expand it to RGB first")
     names = [str(name) for name in image.band.values]
-    indices = _match(recipe, image, names)
+    indices = list(range(len(names))) if channelwise else _match(recipe, image, names)
     limits, size = recipe.task.pixel_size, pixel_size(image)
     if limits is not None and size is not None and not limits[0] * 0.99 <= size <= limits[1] * 1.01:
         raise InputError(f"the model needs {wanted(recipe)}; got {describe(image)}")

@@ -13,20 +13,11 @@ from odc.geo.geobox import GeoBox
 
 from sciddiff.io.image import assemble
 from sciddiff.io.raster import lazy_layers
+from sciddiff.io.stack_profile import StackProfile
 from sciddiff.model.engine import Restorer
-from sciddiff.model.fit import Fitted, target_profile
-from sciddiff.model.tiles import (
-    Layout,
-    Request,
-    compute_group,
-    corner,
-    global_mean,
-    lay_out,
-    looks,
-    mean_of,
-    names,
-    read_group,
-)
+from sciddiff.model.fit import Fitted, result_profile
+from sciddiff.model.layout import Layout, global_mean, lay_out, looks, mean_of
+from sciddiff.model.tiles import Request, compute_group, corner, names, read_group
 from sciddiff.model.windows import Reach, Window, reach, span
 
 if TYPE_CHECKING:
@@ -51,7 +42,7 @@ class _Frame:
     positions: tuple[int, ...]
     grid: GeoBox
     offset: tuple[float, float]
-    others: Mapping[str, tuple[Fitted, ...]]
+    others: Mapping[str, tuple[Fitted | None, ...]]
     own_bands: tuple[str, ...]
 
 
@@ -80,7 +71,10 @@ def predict_lazily(
     from dask.highlevelgraph import HighLevelGraph
 
     values, valid = _sources(fitted.image)
-    means = {name: global_mean(given[0].image) for name, given in fitted.others.items()}
+    means = {
+        name: global_mean(next(each.image for each in given if each is not None))
+        for name, given in fitted.others.items()
+    }
     layout = lay_out(model, fitted, tile=tile, tolerance=tolerance, fallback=means)
     mean = _global_mean(values, valid)
     token = uuid.uuid4().hex
@@ -200,16 +194,19 @@ def _take(results: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
 
 
 def as_dataset(model: Restorer, results: Mapping[str, Any], valid: Any, fitted: Fitted) -> xr.Dataset:
-    """Join results, (c, h, w) arrays or lazy ones, into images on the target grid."""
-    bands = list(fitted.result_bands)
-    kept = target_profile(fitted, model.task.inputs[0].ratio)
+    """Join results, (c, [t, z,] h, w) arrays or lazy ones, into images on the target grid."""
+    bands, dims = list(fitted.result_bands), [str(dim) for dim in fitted.image.dims]
+    kept = result_profile(fitted, model.task)
+    raster = None if isinstance(kept, StackProfile) else kept
     images = {}
     for name, value in results.items():
         if name in model.task.extras:
-            seen = valid.any(0, keepdims=True) & np.ones((len(value), 1, 1), bool)
+            seen = valid.any(0, keepdims=True) & np.ones((len(value), *[1] * (len(dims) - 1)), bool)
             # its validity is another than that of bands with holes of their own
-            image = assemble(value, seen, grid=fitted.grid, bands=model.task.extras[name])
+            image = assemble(value, seen, grid=fitted.grid, bands=model.task.extras[name], dims=dims)
             images[name] = image.rename(band=f"band_{name}", valid=f"valid_{name}")
         else:
-            images[name] = assemble(value, valid, grid=fitted.grid, bands=bands, profile=kept)
+            images[name] = assemble(value, valid, grid=fitted.grid, bands=bands, profile=raster, dims=dims)
+            if isinstance(kept, StackProfile):
+                images[name].encoding["stack"] = kept
     return xr.Dataset(images)

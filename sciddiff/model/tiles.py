@@ -1,28 +1,23 @@
 """Windows of a fitted image through the engine: what one process computes, in memory or streamed."""
 
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sciddiff import io
-from sciddiff.errors import InputError, OptionError
+from sciddiff.errors import OptionError
 from sciddiff.model.engine import Restorer, restore
 from sciddiff.model.fit import Fitted
-from sciddiff.model.windows import Window, lattice, read_padded, round_up, span, tile_side, unit_of
+from sciddiff.model.layout import Layout, global_means
+from sciddiff.model.sections import read_volume, restore_volume
+from sciddiff.model.windows import Window, read_padded, round_up, unit_of
 from sciddiff.tasks import Input, Instrument, Observation, known_name
 
-TOLERANCE = 1e-3
-"""Change of a pixel that a narrower halo may cause, in spreads of the residual."""
 INTERVAL = 1.6449
 """Half width of a Gaussian's central 90 % interval, in standard deviations."""
-LOOK, LOOKS = 256, 64
-"""Side and number of the windows from which the global statistics come."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +44,11 @@ class Request:
         return "sample" if self.steps > 1 and self.samples == 1 else "mean"
 
 
+def surveyed(model: Restorer, fitted: Fitted, request: Request) -> Request:
+    """The request with what the whole image tells of its instrument, where nobody has told it."""
+    return replace(request, instrument={**model.task.survey(fitted.image), **request.instrument})
+
+
 @dataclass(frozen=True)
 class Tile:
     """Results of one core by name, (bands, h, w) in physical units, NaN where invalid."""
@@ -56,129 +56,6 @@ class Tile:
     window: Window
     results: Mapping[str, NDArray[np.floating]]
     valid: NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How the target grid is cut: the same numbers give the same pixels in any process."""
-
-    shape: tuple[int, int]
-    ratio: int
-    tile: int
-    halo: int
-    halo_from: str
-    fallback: Mapping[str, tuple[float, ...]]
-    """Global mean of each band of each input, for pixels that have no valid one near."""
-    offset: tuple[float, float] = (0.0, 0.0)
-    """See `Fitted.offset`."""
-
-    @property
-    def begins(self) -> tuple[int, int]:
-        """The pixel (row, column) of the main image that the first target window begins in, its halo aside."""
-        return math.floor(self.offset[0] / self.ratio + 0.5), math.floor(self.offset[1] / self.ratio + 0.5)
-
-    @property
-    def phase(self) -> tuple[float, float]:
-        """Target pixels by which the target grid begins after that pixel's corner, from -ratio / 2 to ratio / 2."""
-        return tuple(o - b * self.ratio for o, b in zip(self.offset, self.begins, strict=True))  # type: ignore[return-value]
-
-    @property
-    def windows(self) -> list[Window]:
-        """All cores, row by row."""
-        return lattice(self.shape, self.tile)
-
-    @property
-    def count(self) -> int:
-        """Number of cores."""
-        return math.prod(-(-side // self.tile) for side in self.shape)
-
-    def window(self, number: int) -> Window:
-        """One of the cores."""
-        row, col = (index * self.tile for index in divmod(number, -(-self.shape[1] // self.tile)))
-        return Window(row, col, min(self.tile, self.shape[0] - row), min(self.tile, self.shape[1] - col))
-
-
-def choose_halo(model: Restorer, tolerance: float | None) -> tuple[int, str]:
-    """The narrowest halo measured to keep within `tolerance`, or the full radius; and where it came from."""
-    table = {int(halo): error for halo, error in model.record.get("halo", {}).items()}
-    if tolerance is not None:
-        for halo in sorted(table):
-            if all(error <= tolerance for other, error in table.items() if other >= halo):
-                return min(
-                    halo + model.task.reach, model.radius
-                ), f"measured for {tolerance:g} of the residual's spread"
-    return model.radius, "full radius"
-
-
-def looks(shape: tuple[int, int]) -> list[Window]:
-    """Evenly spread windows from which the global statistics come."""
-    windows = lattice(shape, LOOK)
-    return windows[:: max(1, len(windows) // LOOKS)]
-
-
-def mean_of(parts: Iterable[tuple[NDArray[np.floating], NDArray[np.bool_]]]) -> tuple[float, ...] | None:
-    """Mean of each band's valid pixels over windows of values and validity; None where none is valid."""
-    total, count = np.zeros(1), np.zeros(1)
-    for values, valid in parts:
-        total = total + np.where(valid, values, 0).sum((1, 2), dtype=np.float64)
-        count = count + valid.sum((1, 2))
-    return tuple(float(mean) for mean in total / np.maximum(count, 1)) if count.any() else None
-
-
-def global_mean(image: xr.DataArray) -> tuple[float, ...]:
-    """Mean of each band's valid pixels over evenly spread windows; zeros where those hold none.
-
-    It stands in where an invalid pixel has no valid one near, and nothing else.
-
-    Raises
-    ------
-    InputError
-        Where no pixel is valid.
-    """
-    shape = (image.shape[1], image.shape[2])
-    mean = mean_of(_read(image, window) for window in looks(shape))
-    if mean is None and not any(_read(image, window)[1].any() for window in lattice(shape, LOOK)):
-        raise InputError("all pixels are invalid: nothing to predict")
-    return mean or (0.0,) * len(image)
-
-
-def _read(image: xr.DataArray, window: Window) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
-    return io.read_window(image, *span(window))
-
-
-def lay_out(
-    model: Restorer,
-    fitted: Fitted,
-    *,
-    tile: int | None,
-    tolerance: float | None = TOLERANCE,
-    fallback: Mapping[str, tuple[float, ...]] | None = None,
-) -> Layout:
-    """Cut the target grid of an image; `fallback` holds global means, read from the images where not given."""
-    ratio = model.task.inputs[0].ratio
-    shape = (fitted.grid.shape[0], fitted.grid.shape[1])
-    unit = unit_of(model.task.stride, model.network.stride)
-    halo, source = choose_halo(model, tolerance)
-    return Layout(
-        shape=shape,
-        ratio=ratio,
-        tile=tile_side(tile, shape, unit),
-        halo=round_up(halo, unit),
-        halo_from=source,
-        fallback=global_means(model, fitted) if fallback is None else fallback,
-        offset=fitted.offset,
-    )
-
-
-def global_means(model: Restorer, fitted: Fitted) -> dict[str, tuple[float, ...]]:
-    """Global mean of each band of each input, by the input's name; of several images those of the first."""
-    means = {model.task.inputs[0].name: global_mean(fitted.image)}
-    for name, given in fitted.others.items():
-        try:
-            means[name] = global_mean(given[0].image)
-        except InputError as error:
-            raise InputError(f"{name}: {error}") from error
-    return means
 
 
 @dataclass(frozen=True)
@@ -211,11 +88,27 @@ def read_group(model: Restorer, fitted: Fitted, layout: Layout, windows: Sequenc
     """Read windows of all inputs with their halo, in the model's bands; those that the images lack are zero."""
     valid = tuple(_validity(model, fitted, layout, window) for window in windows)
     asked = [window for window, mask in zip(windows, valid, strict=True) if mask.any()]
-    main, *more = model.task.inputs
-    observed = _read_input(main, (fitted,), layout, asked, dtype=fitted.image.dtype)
-    for spec in more:
-        observed |= _read_input(spec, fitted.others.get(spec.name, ()), layout, asked, dtype=fitted.image.dtype)
+    if layout.deep is not None:
+        return Group(tuple(windows), valid, _volumes(model, fitted, layout, asked))
+    frames = [fitted.frame(window.frame) for window in asked]
+    observed: dict[str, NDArray[np.floating]] = {}
+    for spec in model.task.inputs:
+        main = spec is model.task.inputs[0]
+        given = [(frame,) if main else frame.others.get(spec.name, ()) for frame in frames]
+        bands = len(fitted.positions) if model.task.channelwise else len(spec.bands)
+        observed |= _read_input(spec, given, layout, asked, bands=bands, dtype=fitted.image.dtype)
     return Group(tuple(windows), valid, observed)
+
+
+def _volumes(
+    model: Restorer, fitted: Fitted, layout: Layout, windows: Sequence[Window]
+) -> dict[str, NDArray[np.floating]]:
+    """What was measured under cores of several planes, (n, bands, planes, side, side)."""
+    spec, ratio = model.task.inputs[0], model.task.depth_ratio or 1
+    fallback = _fallback(spec, layout, fitted)
+    parts = [read_volume(fitted.image, layout, window, ratio=ratio, fallback=fallback) for window in windows]
+    order = np.argsort(fitted.positions)  # from the file's order of bands to the model's
+    return {spec.name: np.stack(parts)[:, order]} if parts else {spec.name: np.zeros(0, fitted.image.dtype)}
 
 
 def observe_whole(model: Restorer, fitted: Fitted) -> Observation:
@@ -227,7 +120,8 @@ def observe_whole(model: Restorer, fitted: Fitted) -> Observation:
     observed: dict[str, Tensor] = {}
     for spec in model.task.inputs:
         given = (fitted,) if spec is model.task.inputs[0] else fitted.others.get(spec.name, ())
-        parts = _read_input(spec, given, layout, [Window(0, 0, *shape)], dtype=fitted.image.dtype)
+        window, bands = Window(0, 0, *shape), len(spec.bands)
+        parts = _read_input(spec, [given], layout, [window], bands=bands, dtype=fitted.image.dtype)
         height, width = (-(-size // spec.ratio) for size in shape)
         observed |= {name: torch.from_numpy(part[..., :height, :width]) for name, part in parts.items()}
     device = model.residual_root.device
@@ -235,16 +129,24 @@ def observe_whole(model: Restorer, fitted: Fitted) -> Observation:
 
 
 def _read_input(
-    spec: Input, given: Sequence[Fitted], layout: Layout, windows: Sequence[Window], *, dtype: np.dtype[np.floating]
+    spec: Input,
+    given: Sequence[Sequence[Fitted | None]],
+    layout: Layout,
+    windows: Sequence[Window],
+    *,
+    bands: int,
+    dtype: np.dtype[np.floating],
 ) -> dict[str, NDArray[np.floating]]:
-    """Values of an input and where they are known, (n, channels, side, side) each."""
+    """Values of an input, given for each window, and where they are known, (n, channels, side, side) each."""
     r, side = spec.ratio, (layout.tile + 2 * layout.halo) // spec.ratio
-    values = np.zeros((len(windows), spec.channels, side, side), dtype)
+    values = np.zeros((len(windows), bands * spec.most, side, side), dtype)
     known = np.zeros_like(values)
     for at, window in enumerate(windows):
         row, col = corner(layout, window, ratio=r)
-        for number, each in enumerate(given):
-            channels = [number * len(spec.bands) + position for position in each.positions]
+        for number, each in enumerate(given[at]):
+            if each is None:
+                continue
+            channels = [number * bands + position for position in each.positions]
             values[at, channels], known[at, channels] = read_padded(
                 each.image, row=row, col=col, height=side, width=side, fallback=_fallback(spec, layout, each)
             )
@@ -328,13 +230,25 @@ def names(request: Request) -> list[str]:
 
 
 def _validity(model: Restorer, fitted: Fitted, layout: Layout, window: Window) -> NDArray[np.bool_]:
-    """Which pixels of a core get a value, (c, h, w) in the bands of the result."""
-    task = model.task
+    """Which pixels of a core get a value, (c, [d,] h, w) in the bands of the result."""
+    if layout.deep is None:
+        return _valid_plane(model, fitted, layout, window)
+    planes, ratio = fitted.image.sizes["z"], model.task.depth_ratio or 1
+    t, z = divmod(window.frame, planes * ratio)
+    under = [at // ratio for at in range(z, z + window.depth)]
+    found = {
+        at: _valid_plane(model, fitted, layout, replace(window, frame=t * planes + at)) for at in sorted(set(under))
+    }
+    return np.stack([found[at] for at in under], axis=1)
+
+
+def _valid_plane(model: Restorer, fitted: Fitted, layout: Layout, window: Window) -> NDArray[np.bool_]:
+    task, fitted = model.task, fitted.frame(window.frame)
     main = task.inputs[0]
     around = grown(window, task.margin)
     known = {main.name: _known(main, fitted, layout, around, channels=len(fitted.positions))}
     for spec in task.inputs[1:]:
-        if given := fitted.others.get(spec.name, ()):
+        if given := [each for each in fitted.others.get(spec.name, ()) if each is not None]:
             known[spec.name] = np.concatenate([_known(spec, each, layout, around) for each in given])
     inner = slice(task.margin, task.margin + window.height), slice(task.margin, task.margin + window.width)
     shape = (len(fitted.results), *known[main.name].shape[1:])
@@ -386,9 +300,65 @@ def _compute(
     windows: Sequence[Window],
     size: int,
 ) -> list[dict[str, NDArray[np.floating]]]:
-    obs = model.task.observe(_filled_up(observed, size, model.residual_root.device), _told(layout, request))
-    origins = [(window.row - layout.halo, window.col - layout.halo) for window in windows]
+    if layout.deep is not None:
+        return [
+            _volume(model, observed[model.task.inputs[0].name][n], layout, window, request)
+            for n, window in enumerate(windows)
+        ]
+    origins = [_origin(layout, window) for window in windows]
     origins += origins[-1:] * (size - len(origins))
+    tensors = _filled_up(observed, size, model.residual_root.device)
+    told = _told(layout, request)
+    if model.task.channelwise:
+        count = tensors[model.task.inputs[0].name].shape[1]
+        parts = [
+            _restored(model, _channel(tensors, n, count), _of_channel(told, n, count), request, origins, channel=n)
+            for n in range(count)
+        ]
+        results = {name: torch.cat([part[name] for part in parts], 1) for name in parts[0]}
+    else:
+        results = _restored(model, tensors, told, request, origins)
+    return [
+        {name: _core(value[n], layout, window) for name, value in results.items()} for n, window in enumerate(windows)
+    ]
+
+
+def _volume(
+    model: Restorer, values: NDArray[np.floating], layout: Layout, window: Window, request: Request
+) -> dict[str, NDArray[np.floating]]:
+    """A core of several planes, (c, d, h, w), its channels together or one by one."""
+    volume = torch.from_numpy(values).to(model.residual_root.device)
+    count = len(volume) if model.task.channelwise else 1
+    parts = [
+        _summary(
+            restore_volume(
+                model,
+                volume[n::count],
+                layout,
+                window,
+                _of_channel(request.instrument, n, count),
+                steps=request.steps,
+                samples=request.samples,
+                seed=request.seed,
+                method=request.method,
+                channel=n,
+            )
+        )
+        for n in range(count)
+    ]
+    return {name: torch.cat([part[name][0] for part in parts]).cpu().numpy() for name in parts[0]}
+
+
+def _restored(
+    model: Restorer,
+    tensors: Mapping[str, Tensor],
+    told: Instrument,
+    request: Request,
+    origins: Sequence[tuple[int, ...]],
+    *,
+    channel: int = 0,
+) -> dict[str, Tensor]:
+    obs = model.task.observe(tensors, told)
     stream = restore(
         model,
         obs,
@@ -397,12 +367,29 @@ def _compute(
         samples=request.samples,
         seed=request.seed,
         method=request.method,
+        channel=channel,
     )
     results = _summary(stream)
-    results |= model.task.extra_results(results["mean"], obs)
-    return [
-        {name: _core(value[n], layout, window) for name, value in results.items()} for n, window in enumerate(windows)
-    ]
+    return results | dict(model.task.extra_results(results["mean"], obs))
+
+
+def _origin(layout: Layout, window: Window) -> tuple[int, ...]:
+    """Absolute pixel of a window's first, its halo included; in a stack its plane comes first."""
+    corner = window.row - layout.halo, window.col - layout.halo
+    return corner if layout.frames is None else (window.frame, *corner)
+
+
+def _channel(tensors: Mapping[str, Tensor], number: int, count: int) -> dict[str, Tensor]:
+    """One of `count` channels of all inputs, whose images follow each other."""
+    return {name: tensor[:, number::count] for name, tensor in tensors.items()}
+
+
+def _of_channel(told: Instrument, number: int, count: int) -> Instrument:
+    """What is known of the instrument in one of `count` channels: of numbers that were told for each, its own."""
+    return {
+        name: (numbers[number],) if len(numbers) == count and name != "offset" else numbers
+        for name, numbers in told.items()
+    }
 
 
 def _filled_up(observed: Mapping[str, NDArray[np.floating]], size: int, device: torch.device) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ pixel on, so any tile size, batch or order computes the same pixels from the sam
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import xarray as xr
@@ -22,12 +22,17 @@ FILL_RADIUS = FILL_SIDES[-1] // 2
 
 @dataclass(frozen=True)
 class Window:
-    """A core on the target grid: rows [row, row + height) and columns [col, col + width)."""
+    """A core on the target grid: rows [row, row + height), columns [col, col + width).
+
+    In a stack of `depth` planes of the result from `frame` on: those of all times, one after the other.
+    """
 
     row: int
     col: int
     height: int
     width: int
+    frame: int = field(default=0, repr=False)
+    depth: int = field(default=1, repr=False)
 
 
 def span(window: Window) -> tuple[slice, slice]:

@@ -70,7 +70,7 @@ class Block(nn.Module):
         self.modulate = _zeroed(nn.Linear(embedding, 2 * width))
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        gain, offset = self.modulate(embedding).view(len(x), -1, *[1] * (x.ndim - 2)).chunk(2, 1)
+        gain, offset = self.modulate(embedding).view(len(embedding), -1, *[1] * (x.ndim - 2)).chunk(2, 1)
         y = self.conv_in(F.silu(self.norm_in(x)))
         y = self.norm_out(y) * (1 + gain) + offset
         return x + self.conv_out(F.silu(y))

@@ -181,7 +181,7 @@ def reference_transmission(through: Tensor, wavelengths: Sequence[float]) -> Ten
     low, high = table.gather(1, upper - 1), table.gather(1, upper)
     part = ((flat - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)
     found = torch.lerp(knots[upper - 1], knots[upper], part)
-    return found.unflatten(1, (len(through), *through.shape[2:])).transpose(0, 1)
+    return found.unflatten(1, (-1, *through.shape[2:])).transpose(0, 1)
 
 
 def mean_light(wavelengths: Sequence[float]) -> list[float]:

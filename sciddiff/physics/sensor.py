@@ -6,9 +6,11 @@ A low pixel covers exactly its ratio x ratio block of high pixels: it reads the 
 centre, which for an even ratio is the mean of the four centre pixels.
 """
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -17,6 +19,8 @@ from sciddiff.errors import OptionError
 
 GENERIC_MTF = 0.30
 """Gain at Nyquist assumed for an unknown sensor."""
+GAIN_RADIUS = 8
+"""How far `with_gain` looks, in pixels."""
 
 MTF: Mapping[str, Mapping[str, float]] = {
     "generic": {},
@@ -39,7 +43,8 @@ MTF: Mapping[str, Mapping[str, float]] = {
     "worldview4": {"blue": 0.23, "green": 0.23, "red": 0.23, "nir": 0.23},
     "gaofen2": {"blue": 0.30, "green": 0.30, "red": 0.30, "nir": 0.30},
 }  # fmt: skip
-"""Gain of each band at its own Nyquist frequency. Sources: DLPan-Toolbox (Vivone et al. 2021) and the Sentinel-2
+"""Gain of each band at its own Nyquist frequency: of an input, and as `target_mtf` of a result that is to look like an
+image of that sensor. Sources: DLPan-Toolbox (Vivone et al. 2021) and the Sentinel-2
 quality reports; no band source is known for Landsat-8, which takes the generic value."""
 
 
@@ -76,6 +81,54 @@ def nominal_mtf(sensor: str, bands: Sequence[str], override: float | Mapping[str
 def mtf_sigma(gain: Tensor, ratio: int) -> Tensor:
     """Standard deviation of the point spread function, in high-resolution pixels, from the gain at Nyquist."""
     return ratio * torch.sqrt(-2 * torch.log(gain)) / math.pi
+
+
+@functools.cache
+def _gain_taps(ratio: float) -> Tensor:
+    """Taps whose frequency response is ratio^(4 f^2), f in cycles a pixel: Fourier's series of it, cut off."""
+    f = (np.arange(512) + 0.5) / 1024
+    waves = np.cos(2 * math.pi * np.arange(-GAIN_RADIUS, GAIN_RADIUS + 1)[:, None] * f)
+    taps = (waves * ratio ** (4 * f**2)).mean(1)
+    return torch.from_numpy(taps / taps.sum())
+
+
+def with_gain(image: Tensor, ratio: Tensor) -> Tensor:
+    """What the image would be had its sensor `ratio` times the gain at the Nyquist frequency of the image's own grid.
+
+    Parameters
+    ----------
+    image
+        (b, c, h, w). Edges are continued by their last pixel, `GAIN_RADIUS` pixels are looked at around each.
+    ratio
+        Of the gains of two Gaussian MTFs, (b, c); above one sharpens.
+
+    Notes
+    -----
+    The ratio of two Gaussians of the frequency is ratio^(4 (fx^2 + fy^2)): both axes in turn.
+    """
+    b, c, h, w = image.shape
+    taps = torch.stack([_gain_taps(round(each, 6)) for each in ratio.flatten().tolist()]).to(image)[:, None]
+    padded = F.pad(image.reshape(1, b * c, h, w), (GAIN_RADIUS,) * 4, mode="replicate")
+    rows = F.conv2d(padded, taps[..., None], groups=b * c)
+    return F.conv2d(rows, taps[..., None, :], groups=b * c).reshape(b, c, h, w)
+
+
+def coarser_gain(gain: float, factor: int) -> float:
+    """Gain at the Nyquist frequency of a grid coarser by `factor` that keeps every `factor`-th pixel as it is.
+
+    Parameters
+    ----------
+    gain
+        At the Nyquist frequency of the fine grid, in (0, 1).
+    factor
+        Fine pixels along a coarse one.
+
+    Notes
+    -----
+    A Gaussian of the frequency, hence G^(1 / factor^2). Averaging the blocks, too, multiplies it by
+    1 / (factor sin(pi / (2 factor))): 0.707 for 2, 0.667 for 3, 0.637 in the limit.
+    """
+    return float(gain ** (1 / factor**2))
 
 
 def blur_radius(gain: float, ratio: int) -> int:
@@ -120,7 +173,7 @@ def degrade(high: Tensor, ratio: int, *, sigma: Tensor, shift: Tensor | None = N
     ratio
         High-resolution pixels along a low one.
     sigma
-        Standard deviations (b, c, 2) along rows and columns, in high-resolution pixels.
+        Standard deviations (b, c, 2) along rows and columns, in high-resolution pixels; b may be 1 for all.
     shift
         Offsets of the point spread function (b, c, 2), in high-resolution pixels.
     radius
@@ -135,6 +188,35 @@ def degrade(high: Tensor, ratio: int, *, sigma: Tensor, shift: Tensor | None = N
     shift = torch.zeros_like(sigma) if shift is None else shift
     kernels = line_kernels(sigma.reshape(-1), radius, shift=shift.reshape(-1), even=even)
     return _read(high, ratio, kernels=kernels, radius=radius)
+
+
+def degrade_rows(high: Tensor, ratio: int, *, sigma: Tensor, shift: Tensor | None = None, radius: int) -> Tensor:
+    """What `degrade` gives along the rows axis alone, as planes of a stack sample a scene in depth.
+
+    Parameters
+    ----------
+    high
+        Sections of the scene, (b, c, h, w), h a multiple of `ratio`.
+    ratio
+        Rows of the scene for a measured one.
+    sigma, shift
+        Of the blur along rows, (b, c), in rows of the scene.
+    radius
+        Of the kernel.
+
+    Returns
+    -------
+    Tensor
+        (b, c, h / ratio, w).
+    """
+    b, c, h, w = high.shape
+    shift = torch.zeros_like(sigma) if shift is None else shift
+    kernels = line_kernels(sigma.reshape(-1), radius, shift=shift.reshape(-1), even=ratio % 2 == 0)
+    first = (ratio - 1) // 2 - radius
+    last = (h // ratio - 1) * ratio + first + kernels.shape[1] - h
+    image = F.pad(high.reshape(1, b * c, h, w), (0, 0, -first, last), mode="replicate")
+    image = F.conv2d(image, kernels[:, None, :, None].to(high.dtype), stride=(ratio, 1), groups=b * c)
+    return image.reshape(b, c, h // ratio, w)
 
 
 def degrade_at(high: Tensor, ratio: int, *, sigma: Tensor, offset: Tensor, radius: int) -> Tensor:
@@ -165,13 +247,14 @@ def degrade_at(high: Tensor, ratio: int, *, sigma: Tensor, offset: Tensor, radiu
 
 
 def _read(high: Tensor, ratio: int, *, kernels: Tensor, radius: int) -> Tensor:
-    """Filter (b, c, h, w) by line kernels (2 b c, taps), rows and columns in turn, at every block's centre."""
+    """Filter (b, c, h, w) by line kernels (2 b c or 2 c, taps), rows and columns in turn, at every block's centre."""
     b, c, h, w = high.shape
-    kernels = kernels.reshape(b * c, 2, -1)
+    groups = kernels.shape[0] // 2
+    kernels = kernels.reshape(groups, 2, -1)
     first = (ratio - 1) // 2 - radius  # of the taps that the first low pixel reads
     last = (h // ratio - 1) * ratio + first + kernels.shape[2] - h
     pad = (-first, last)
-    image = F.pad(high.reshape(1, b * c, h, w), (*pad, *pad), mode="replicate")
-    image = F.conv2d(image, kernels[:, 0, None, :, None].to(high.dtype), stride=(ratio, 1), groups=b * c)
-    image = F.conv2d(image, kernels[:, 1, None, None, :].to(high.dtype), stride=(1, ratio), groups=b * c)
+    image = F.pad(high.reshape(-1, groups, h, w), (*pad, *pad), mode="replicate")
+    image = F.conv2d(image, kernels[:, 0, None, :, None].to(high.dtype), stride=(ratio, 1), groups=groups)
+    image = F.conv2d(image, kernels[:, 1, None, None, :].to(high.dtype), stride=(1, ratio), groups=groups)
     return image.reshape(b, c, h // ratio, w // ratio)

@@ -15,6 +15,7 @@ from sciddiff.recipe.tasks import (
     Denoise,
     Destripe,
     FillGaps,
+    Isotropic,
     Pansharpen,
     RemoveClouds,
     SuperResolution,
@@ -28,7 +29,7 @@ def _kind_of_offset(value: Any) -> str:
 Offset = Annotated[float, Tag("one number")]
 Offsets = Annotated[list[float], Field(min_length=1), Tag("per band")]
 Task = Annotated[
-    SuperResolution | Pansharpen | RemoveClouds | CloudMask | Dehaze | FillGaps | Destripe | Denoise,
+    SuperResolution | Pansharpen | RemoveClouds | CloudMask | Dehaze | FillGaps | Destripe | Denoise | Isotropic,
     Field(discriminator="kind"),
 ]
 
@@ -229,6 +230,9 @@ class Sampler(Section):
 class Training(Section):
     """How the weights are found."""
 
+    start: Name | None = None
+    """A model, by its shipped name or its path, whose weights are the first; null: random ones. What the network sees
+    more than that model's begins without effect."""
     steps: Count = 20_000
     """Optimiser steps."""
     batch: Count = 16

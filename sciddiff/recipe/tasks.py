@@ -53,6 +53,9 @@ class SuperResolution(Settings):
     sensor's."""
     mtf_range: Annotated[tuple[Gain, Gain], BeforeValidator(pair)] = (0.15, 0.40)
     """Range of the MTF at Nyquist drawn in training, because real blur differs from nominal."""
+    target_mtf: Gain | None = None
+    """MTF at the Nyquist frequency of the target grid that samples have where nothing is told of it, measured on images
+    whose own is known: what a told one is compared with; null: none can be told."""
     anisotropy: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Largest relative difference of the two blur widths drawn in training."""
     shift: Annotated[float, Field(ge=0, le=2)] = 0.5
@@ -62,6 +65,8 @@ class SuperResolution(Settings):
     deviation."""
     projections: Annotated[int, Field(ge=0, le=10)] = 2
     """Rounds of the matched projection of the result onto what was measured."""
+    channelwise: bool = False
+    """Whether a model of one band takes each channel of an image for itself, whatever its name."""
 
     def _faults(self) -> Faults:
         yield from super()._faults()
@@ -77,6 +82,23 @@ class SuperResolution(Settings):
     def gains(self) -> Mapping[str, float]:
         """Gains at Nyquist that are given by band."""
         return self.mtf if isinstance(self.mtf, dict) else {}
+
+
+class Isotropic(SuperResolution):
+    """From a stack with widely spaced planes to one with `ratio` times as many, as sharp in depth as across."""
+
+    kind: Literal["isotropic"]  # type: ignore[assignment]
+    """Which task this is."""
+    mtf: Mtf | None = 0.3
+    """Nominal MTF of the blur along depth at the Nyquist frequency of the planes' spacing."""
+    mtf_range: Annotated[tuple[Gain, Gain], BeforeValidator(pair)] = (0.02, 0.60)
+    """Range of it drawn in training."""
+    noise: Annotated[tuple[Positive, Positive], BeforeValidator(pair)] = (1e-3, 0.1)
+    """Range of the white noise drawn in training (log-uniform), as a share of the image's standard deviation."""
+    projections: Annotated[int, Field(ge=0, le=10)] = 1
+    """Rounds of the matched projection of the result onto the measured planes."""
+    channelwise: bool = True
+    """Whether a model of one band takes each channel of an image for itself, whatever its name."""
 
 
 class Pansharpen(Settings):

@@ -3,17 +3,28 @@
 from typing import Any
 
 from sciddiff.recipe.schema import Recipe
-from sciddiff.tasks.base import Condition, Input, Instrument, Observation, OneImage, Task, known_name
+from sciddiff.tasks.base import LINEAR, Condition, Input, Instrument, Observation, OneImage, Task, known_name
 from sciddiff.tasks.cloud_mask import CloudMask
 from sciddiff.tasks.dehaze import Dehaze
 from sciddiff.tasks.denoise import Denoise
 from sciddiff.tasks.destripe import Destripe
 from sciddiff.tasks.fill_gaps import FillGaps
+from sciddiff.tasks.isotropic import Isotropic
 from sciddiff.tasks.pansharpen import Pansharpen
 from sciddiff.tasks.remove_clouds import RemoveClouds
 from sciddiff.tasks.super_resolution import SuperResolution
 
-__all__ = ["Condition", "Input", "Instrument", "Observation", "OneImage", "Task", "build_task", "known_name"]
+__all__ = [
+    "LINEAR",
+    "Condition",
+    "Input",
+    "Instrument",
+    "Observation",
+    "OneImage",
+    "Task",
+    "build_task",
+    "known_name",
+]
 
 KINDS: dict[str, Any] = {
     "cloud_mask": CloudMask,
@@ -21,6 +32,7 @@ KINDS: dict[str, Any] = {
     "denoise": Denoise,
     "destripe": Destripe,
     "fill_gaps": FillGaps,
+    "isotropic": Isotropic,
     "pansharpen": Pansharpen,
     "remove_clouds": RemoveClouds,
     "super_resolution": SuperResolution,

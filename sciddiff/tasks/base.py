@@ -12,6 +12,9 @@ from torch import Generator, Tensor
 Instrument = Mapping[str, Sequence[float]]
 """Measured numbers of an instrument by name: one for all bands, or one a band."""
 
+LINEAR = "linear"
+"""Name under which the base itself goes among the baselines of a task: what the network starts from, no opponent."""
+
 
 @dataclass(frozen=True)
 class Input:
@@ -119,8 +122,18 @@ class Task(Protocol):
     """How far, in target pixels, holes can make the task look: no halo measured on one scene is narrower than that."""
     extras: Mapping[str, tuple[str, ...]]
     """Further results by name, and their bands."""
+    channelwise: bool
+    """Whether a model of one band takes each channel of an image for itself, whatever its name."""
+    neighbours: tuple[str, int] | None
+    """The axis of a stack, `z` or `t`, along which a plane sees others as its input `neighbour`, and how many on each
+    side; None: each plane is restored for itself."""
+    depth_ratio: int | None
+    """Planes of the result for one of the stack, for a task that sees sections along depth, planes as rows; None: it
+    sees planes."""
     takes_noisy: bool
     """Whether `simulate` may be given, after the scene bands, what was really measured of the scene."""
+    cheap: tuple[str, ...]
+    """Baselines quick enough to be scored at every validation of a training, those that there are."""
     detector: str | None
     """What finds the inputs `mask` and `date_mask` where they are not given, see `model.detect`; None: nothing."""
 
@@ -145,7 +158,18 @@ class Task(Protocol):
         ...
 
     def survey(self, image: xr.DataArray) -> Instrument:
-        """Measure of the whole main image what is to be known of its instrument, once, before its first window."""
+        """Numbers of the instrument that the whole image or stack tells, found before the first window.
+
+        Parameters
+        ----------
+        image
+            (band, [t, z,] y, x), lazy.
+
+        Returns
+        -------
+        dict
+            One number a band by name; what the user tells goes before it.
+        """
         ...
 
     def observe(self, inputs: Mapping[str, Tensor], instrument: Instrument | None = None) -> Observation:
@@ -207,7 +231,11 @@ class OneImage:
     margin = 0
     reach = 0
     extras: Mapping[str, tuple[str, ...]] = {}
+    channelwise = False
+    neighbours: tuple[str, int] | None = None
+    depth_ratio: int | None = None
     takes_noisy = False
+    cheap: tuple[str, ...] = (LINEAR,)
     detector: str | None = None
     inputs: tuple[Input, ...]
     bands: tuple[str, ...]

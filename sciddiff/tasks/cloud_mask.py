@@ -55,6 +55,7 @@ class CloudMask(OneImage):
     stride = CELL
     bands = ("cloud", "shadow")
     extras: Mapping[str, tuple[str, ...]] = {"mask": ("mask",)}
+    cheap = ("cloud_tests",)
 
     def __init__(self, settings: Settings, bands: Sequence[str]):
         self.settings = settings

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sciddiff.tasks import regression
 from sciddiff.tasks.local import box_mean
+from sciddiff.tasks.regression import CELL, whole_cells
 
-CELL = 8
-"""Side of the cells, in pixels, over which the regression's sums are pooled; windows must be aligned to it."""
 NEIGHBOURHOODS = (3, 7, 17)
 """Sides, in cells, of the windows whose sums are added, each over its side: a near pixel counts in all of them."""
 RIM = (3, 7, 15, 31)
@@ -34,7 +34,7 @@ FALLING = 2.0
 LEAST = 0.002
 """Reflectance below which differences are noise."""
 
-MATCH_RADIUS = (NEIGHBOURHOODS[-1] // 2 + 2) * CELL
+MATCH_RADIUS = regression.radius(NEIGHBOURHOODS)
 RIM_RADIUS = RIM[-1] // 2
 AROUND_RADIUS = FAR[-1] // 2 * CELL + sum((rounds + 2) * 2**level for level, rounds in enumerate(RELAXED))
 
@@ -70,40 +70,23 @@ def match(target: Tensor, dates: Tensor, *, clear: Tensor, seen: Tensor) -> Matc
         Where each date is, (b, k, 1, h, w).
     """
     height, width = target.shape[2:]
-    common = [_whole_cells(clear * seen[:, k]) for k in range(dates.shape[1])]
-    whole, target = _whole_cells(dates.flatten(1, 2)).unflatten(1, dates.shape[1:3]), _whole_cells(target)
+    common = [whole_cells(clear * seen[:, k]) for k in range(dates.shape[1])]
+    whole, target = whole_cells(dates.flatten(1, 2)).unflatten(1, dates.shape[1:3]), whole_cells(target)
     parts = [_match_one(target, whole[:, k], common=each) for k, each in enumerate(common)]
     return Matched(*(torch.stack(each, 1)[..., :height, :width] for each in zip(*parts, strict=True)))
 
 
-def _whole_cells(image: Tensor) -> Tensor:
-    """The image, zero beyond its far edges up to whole cells: windows of the engine are whole as they come."""
-    height, width = image.shape[2:]
-    return F.pad(image, (0, -width % CELL, 0, -height % CELL))
-
-
 def _match_one(target: Tensor, date: Tensor, *, common: Tensor) -> tuple[Tensor, Tensor]:
     """Regress target - date on the date's bands in windows, shrunk towards no change; (b, c, h, w) twice."""
-    c = date.shape[1]
-    count = _gather(common)
-    safe = count.clamp_min(1e-6)
-    difference = target - date
-    mean, change = (_gather(common * each) / safe for each in (date, difference))
-    square = torch.stack([_gather(common * date[:, i : i + 1] * date) for i in range(c)], 1)
-    cross = torch.stack([_gather(common * date[:, i : i + 1] * difference) for i in range(c)], 1)
-    square = square - safe[:, None] * mean[:, :, None] * mean[:, None]  # b c c' rows cols
-    cross = cross - safe[:, None] * mean[:, :, None] * change[:, None]
-    spread = torch.diagonal(square, dim1=1, dim2=2).movedim(-1, 1) / safe + LEAST**2
-    matrix = square.movedim((1, 2), (-2, -1)) + torch.diag_embed(RIDGE * spread.movedim(1, -1))
-    slope = torch.linalg.solve(matrix, cross.movedim((1, 2), (-2, -1))).movedim((-2, -1), (1, 2))
-    level = change * count / (count + FEW) - (slope * mean[:, :, None]).sum(1)
-    values = date + _upsample(level)
-    for i in range(c):
-        values = values + _upsample(slope[:, i]) * date[:, i : i + 1]
-    misfit = _gather(common * (target - values) ** 2)
+    found = regression.moments(date, target - date, common, sides=NEIGHBOURHOODS)
+    spread, count = found.spread + LEAST**2, found.pixels
+    slope = regression.slopes(found, RIDGE * spread)
+    level = found.mean_y * count / (count + FEW) - (slope * found.mean_x[:, :, None]).sum(1)
+    values = regression.evaluate(date, date, slope=slope, level=level)
+    misfit = regression.gather(common * (target - values) ** 2, NEIGHBOURHOODS)
     prior = 0.2 * spread + (5 * LEAST) ** 2
     variance = (misfit + FEW * prior) / (count + FEW)
-    return values, _upsample(variance)
+    return values, regression.to_pixels(variance, date.dtype)
 
 
 def contrast(image: Tensor, known: Tensor, *, prior: Tensor) -> Tensor:
@@ -119,25 +102,13 @@ def contrast(image: Tensor, known: Tensor, *, prior: Tensor) -> Tensor:
         What is expected of each band, (c,); a quarter of it is the standard deviation expected.
     """
     height, width = image.shape[2:]
-    known, image = _whole_cells(known), _whole_cells(image)
-    count = _gather(known)
-    mean = _gather(known * image) / count.clamp_min(1e-6)
-    square = (_gather(known * image**2) - count * mean**2).clamp_min(0)
+    known, image = whole_cells(known), whole_cells(image)
+    count = regression.gather(known, NEIGHBOURHOODS)
+    mean = regression.gather(known * image, NEIGHBOURHOODS) / count.clamp_min(1e-6)
+    square = (regression.gather(known * image**2, NEIGHBOURHOODS) - count * mean**2).clamp_min(0)
     expected = (0.25 * prior.double().view(-1, 1, 1)) ** 2
-    return _upsample((square + FEW * expected) / (count + FEW))[..., :height, :width].clamp_min(LEAST**2).sqrt()
-
-
-def _gather(image: Tensor) -> Tensor:
-    """Sums over the neighbourhoods of each cell, in pixels and float64."""
-    cells = F.avg_pool2d(image, CELL).double()
-    total = torch.zeros_like(cells)
-    for side in NEIGHBOURHOODS:
-        total = total + CELL**2 * side * box_mean(cells, side)  # sums, divided by the side
-    return total
-
-
-def _upsample(cells: Tensor) -> Tensor:
-    return F.interpolate(cells.float(), scale_factor=CELL, mode="bilinear", align_corners=False)
+    variance = regression.to_pixels((square + FEW * expected) / (count + FEW), image.dtype)
+    return variance[..., :height, :width].clamp_min(LEAST**2).sqrt()
 
 
 def carry(image: Tensor, known: Tensor, *, sides: tuple[int, ...], doubt: float = 0.0) -> Tensor:
@@ -195,7 +166,7 @@ def surround(image: Tensor, known: Tensor, *, prior: Tensor) -> Tensor:
     """
     height, width = image.shape[2:]
     rest = prior.view(-1, 1, 1)
-    levels = [(_whole_cells((image - rest) * known), _whole_cells(known))]
+    levels = [(whole_cells((image - rest) * known), whole_cells(known))]
     for _ in RELAXED[1:]:
         levels.append((F.avg_pool2d(levels[-1][0], 2), F.avg_pool2d(levels[-1][1], 2)))
     means = [total / share.clamp_min(1e-12) for total, share in levels]

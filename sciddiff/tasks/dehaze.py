@@ -19,7 +19,7 @@ from sciddiff.errors import OptionError
 from sciddiff.physics import haze
 from sciddiff.physics.fractal import uniform
 from sciddiff.recipe.tasks import Dehaze as Settings
-from sciddiff.tasks.base import Condition, Input, Instrument, Observation, OneImage, known_name
+from sciddiff.tasks.base import LINEAR, Condition, Input, Instrument, Observation, OneImage, known_name
 from sciddiff.tasks.local import box_mean
 from sciddiff.tasks.reflectance import refuse_numbers
 
@@ -52,6 +52,7 @@ class Dehaze(OneImage):
     """x -> x t + A (1 - t), with t and A unknown; see `Task` for what each method does."""
 
     absolute = True
+    cheap = ("dark_object_subtraction", "haze_optimised_transform", LINEAR)
 
     def __init__(self, settings: Settings, bands: Sequence[str]):
         self.settings = settings
@@ -224,7 +225,7 @@ class Dehaze(OneImage):
             "dark_channel_prior": dehazing.dark_channel_prior,
             "haze_optimised_transform": _haze_optimised_transform,
         }
-        return {name: self._whole(method) for name, method in methods.items()} | {"linear": self.base}
+        return {name: self._whole(method) for name, method in methods.items()} | {LINEAR: self.base}
 
     def _whole(self, method: "Classical") -> Callable[[Observation], Tensor]:
         """A classical method on the bands that each scene has."""

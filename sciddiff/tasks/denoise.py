@@ -37,7 +37,7 @@ CLIPPED = (0.99, 1.0)
 INFLATED, INFLATION = 0.25, 1.5
 """Share of the estimated laws that took texture for noise, and the largest logarithm by which they are too high."""
 SURVEYED, SIDE = 16, 1024
-"""Windows, and pixels along a side of one, of which an image's noise is measured at most."""
+"""Windows, and pixels along a side of one, in which the noise of a channel is measured at most."""
 STRENGTHS = {"gaussian": 1.4, "non-local means": 0.8, "cosine": 3.0}
 """Of the classical methods that results are compared with."""
 TRUST_OF_HALF = 0.05
@@ -53,6 +53,7 @@ class Denoise(OneImage):
     its noise allows, and whether it does no more is a test (`y - x` over its noise has variance one), no constraint.
     """
 
+    channelwise = True
     numbers = 1
     stride = local.CELL
     maps = 7
@@ -74,15 +75,16 @@ class Denoise(OneImage):
         Parameters
         ----------
         image
-            (band, y, x) or a stack (..., y, x) of one channel, all of whose planes have one law.
+            (band, [t, z,] y, x); all planes of a channel have one law. Of large ones a part is read.
 
         Returns
         -------
         Instrument
-            `gain` and `variance`; of an image of more than `SURVEYED` windows from that many, evenly taken.
+            `gain` and `variance`, one number a channel.
         """
-        gain, variance = noise_law(_sampled(image))
-        return {"gain": (gain,), "variance": (variance,)}
+        laws = [noise_law(_sampled(image.isel(band=at))) for at in range(image.sizes["band"])]
+        gains, variances = zip(*laws, strict=True)
+        return {"gain": gains, "variance": variances}
 
     def observe(self, inputs: Mapping[str, Tensor], instrument: Instrument | None = None) -> Observation:
         """Join an image with its noise law.

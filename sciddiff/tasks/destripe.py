@@ -13,7 +13,7 @@ from sciddiff.physics import gaps
 from sciddiff.physics.fractal import uniform
 from sciddiff.recipe.tasks import Destripe as Settings
 from sciddiff.tasks import local
-from sciddiff.tasks.base import Condition, Input, Instrument, Observation, OneImage, known_name
+from sciddiff.tasks.base import LINEAR, Condition, Input, Instrument, Observation, OneImage, known_name
 from sciddiff.tasks.instrument import checked
 from sciddiff.tasks.local import box_mean_along
 from sciddiff.tasks.masked import by_band
@@ -143,7 +143,7 @@ class Destripe(OneImage):
         return {
             "moment_matching": lambda obs: self._each(obs, destriping.moment_matching),
             "wavelet_fft": lambda obs: self._each(obs, destriping.wavelet_fft),
-            "linear": self.base,
+            LINEAR: self.base,
         }
 
     def _each(self, obs: Observation, method: Callable[..., NDArray[np.floating]]) -> Tensor:

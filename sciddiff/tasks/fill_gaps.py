@@ -18,7 +18,7 @@ from sciddiff.physics.change import draw_change
 from sciddiff.physics.fractal import uniform
 from sciddiff.recipe.tasks import FillGaps as Settings
 from sciddiff.tasks import masked
-from sciddiff.tasks.base import Condition, Input, Instrument, Observation, OneImage, known_name
+from sciddiff.tasks.base import LINEAR, Condition, Input, Instrument, Observation, OneImage, known_name
 from sciddiff.tasks.instrument import checked
 from sciddiff.tasks.local import box_mean
 from sciddiff.tasks.look import any_clear
@@ -148,7 +148,7 @@ class FillGaps(OneImage):
         image, known, dates, seen = self._parts(obs)
         matched, trust = torch.zeros_like(dates), torch.zeros_like(dates)
         for at in _given(seen):
-            matched[at], error = masked.match(dates[at], image[at[0]], known[at[0]] & seen[at])
+            matched[at], error = masked.match(dates[at], image[at[0]], seen=seen[at], known=known[at[0]])
             trust[at] = torch.where(seen[at], 1 / error, 0)
         maps = {"matched": matched.flatten(1, 2), "trust": trust.flatten(1, 2)}
         return replace(obs, inputs={**obs.inputs, **maps})
@@ -261,7 +261,7 @@ class FillGaps(OneImage):
             "fill_nodata": lambda obs: self._inpaint(obs, inpainting.fill_nodata),
             "membrane": lambda obs: self._inpaint(obs, inpainting.smooth_fill),
             "biharmonic": lambda obs: self._inpaint(obs, inpainting.biharmonic),
-            "linear": self.base,
+            LINEAR: self.base,
         }
 
     def _inpaint(self, obs: Observation, method: Callable[..., NDArray[np.floating]]) -> Tensor:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from sciddiff.tasks import regression
 from sciddiff.tasks.local import box_mean
 
 ROUNDS = (8, 6, 4, 2, 2)
@@ -20,18 +21,21 @@ CELL = 2 ** len(ROUNDS)
 """Side of the coarsest cells; windows must be aligned to it."""
 SPREADS = 2
 """Coarsest cells by which known ones are continued into cells without any known pixel."""
-NEAR, WIDE = 17, 65
-"""Sides of the two windows in which a date is matched."""
-ENOUGH = 0.1
-"""Weight of the wide window's means against those of the near one: they count where that holds few pixels."""
-TRUST = 0.02
-"""Share of a date's variance over the wide window that its variance must exceed for a gain to be told."""
+LEVEL = 65
+"""Side in pixels of the window of the levels that a date is matched about."""
+NEIGHBOURHOODS = (3, 5, 9)
+"""Sides, in cells, of the windows in which a date is matched; see `regression.gather`."""
+RIDGE, FEW = 5.0, 16.0
+"""Pixels that the beliefs count for that the bands of a date tell nothing of the image, and that its error is the
+image's own spread."""
+FLAT = 1e-9
+"""Spread of a band of a date, in that of its strongest, below which it tells nothing."""
 
 FILL_RADIUS = sum((rounds + 2) * 2**level for level, rounds in enumerate(ROUNDS)) + (SPREADS + 1) * CELL
 """How far `fill` looks, in pixels: cells, relaxations and the way up, level by level."""
 REACH = SPREADS * CELL
 """A pixel with a known one within this many rows and columns gets a value of `fill`; one farther away may get zero."""
-MATCH_RADIUS = 2 * (WIDE // 2)
+MATCH_RADIUS = LEVEL // 2 + regression.radius(NEIGHBOURHOODS)
 """How far `match` looks, in pixels."""
 INSERT_RADIUS = MATCH_RADIUS + FILL_RADIUS
 """How far a matched date that is fitted in by `membrane` looks, in pixels."""
@@ -98,43 +102,59 @@ def _neighbours(value: Tensor) -> Tensor:
     return (rows + padded[..., 1:-1, :-2] + padded[..., 1:-1, 2:]) / 4
 
 
-def match(date: Tensor, image: Tensor, common: Tensor) -> tuple[Tensor, Tensor]:
-    """Bring a date to the radiometry of an image: local regression over the pixels that both have.
+def match(date: Tensor, image: Tensor, *, seen: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Bring a date to the radiometry of an image: local regression of each band on all bands of the date.
 
     Parameters
     ----------
     date, image
-        (b, c, h, w).
-    common
-        Where both were measured.
+        (b, c, h, w); the first pixel begins a cell of `regression.CELL` pixels.
+    seen, known
+        Where each was measured.
 
     Returns
     -------
     matched : Tensor
-        gain date + offset, (b, c, h, w), for every pixel of the date; zero without a common pixel within reach.
+        (b, c, h, w); a band that the date lacks at a pixel counts as its mean around there. Zero without a pixel
+        within reach that both have.
     error : Tensor
-        Variance of the image about the matched date over the window, in the image's unit squared; infinite there.
+        Variance of the image about the matched date, in the image's unit squared; infinite there.
 
     Notes
     -----
-    Local linear histogram matching (Scaramuzza, Micijevic, Chander 2004) with the slope of least squares instead of
-    the ratio of spreads: where the two dates do not agree it goes to zero and the matched date to the image's mean.
-    Means are box means over `NEAR` and, by weight `ENOUGH`, over `WIDE` pixels.
+    Least squares with a ridge, about levels over `LEVEL` pixels: where the two dates do not agree the slopes go to zero
+    and the matched date to the image's mean. With the membrane over it, on pairs of four summers of one place in four
+    bands, it errs 0.6 to 0.9 dB less than a gain and an offset for each band.
     """
-    weight = common.to(image.dtype).expand_as(image)
-    share = box_mean(weight, WIDE)
-    date_level, image_level = (_ratio(box_mean(each * weight, WIDE), share) for each in (date, image))
+    height, width = image.shape[2:]
+    common = (seen & known).expand_as(image)
+    weight = common.to(image.dtype)
+    share = box_mean(weight, LEVEL)
     # first: the squares of raw digital numbers would lose the contrast
-    x, y = (date - date_level) * weight, (image - image_level) * weight
-    count = _window(weight)
-    mean_x, mean_y, square_x, square_y, product = (_ratio(_window(z), count) for z in (x, y, x * x, y * y, x * y))
-    variance = (square_x - mean_x**2).clamp_min(0)
-    covariance = product - mean_x * mean_y
-    gain = _ratio(covariance, variance + TRUST * _ratio(box_mean(x * x, WIDE), share))
-    matched = image_level + mean_y + gain * (date - date_level - mean_x)
-    error = square_y - mean_y**2 - 2 * gain * covariance + gain**2 * variance
-    error = error.clamp_min(torch.finfo(image.dtype).tiny ** 0.5)
-    return torch.where(count > 0, matched, 0), torch.where(count > 0, error, torch.inf)
+    date_level, image_level = (_ratio(box_mean(torch.where(common, z, 0), LEVEL), share) for z in (date, image))
+    x = torch.where(seen.expand_as(date), date - date_level, 0)
+    y = torch.where(common, image - image_level, 0)
+    x, y, weight = (regression.whole_cells(each) for each in (x, y, weight))
+    parts = [_match_band(x, y[:, j : j + 1], weight[:, j : j + 1]) for j in range(image.shape[1])]
+    change, error, there = (torch.cat(each, 1)[..., :height, :width] for each in zip(*parts, strict=True))
+    told = (there > 0) & (share > 0)
+    error = _ratio(error, there).clamp_min(torch.finfo(image.dtype).tiny ** 0.5)
+    matched = image_level + _ratio(change, there)
+    return torch.where(told, matched, 0), torch.where(told, error, torch.inf)
+
+
+def _match_band(x: Tensor, y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """One band (b, 1, h, w) on all of x: values and their error, each times the share of cells that tell, and that."""
+    found = regression.moments(x, y, weight, sides=NEIGHBOURHOODS)
+    count, some = found.pixels, found.pixels > 0
+    strongest = found.spread.amax(1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny ** 0.5)
+    slope = regression.slopes(found, RIDGE * (found.spread + FLAT * strongest))
+    level = found.mean_y - (slope * found.mean_x[:, :, None]).sum(1)
+    values = regression.evaluate(torch.zeros_like(y), x, slope=slope, level=level)
+    square = regression.gather(weight * y**2, NEIGHBOURHOODS) / count.clamp_min(1e-6) - found.mean_y**2
+    misfit = regression.gather(weight * (y - values) ** 2, NEIGHBOURHOODS)
+    error = (misfit + FEW * square.clamp_min(0)) / (count + FEW)
+    return values, regression.to_pixels(error * some, y.dtype), regression.to_pixels(some.to(count), y.dtype)
 
 
 def membrane(matched: Tensor, image: Tensor, common: Tensor) -> Tensor:
@@ -153,11 +173,6 @@ def membrane(matched: Tensor, image: Tensor, common: Tensor) -> Tensor:
         The date, equal to the image at every common pixel but for rounding, (b, c, h, w).
     """
     return matched + fill(image - matched, common)
-
-
-def _window(image: Tensor) -> Tensor:
-    """Box mean over the near window, and a little of the wide one."""
-    return box_mean(image, NEAR) + ENOUGH * box_mean(image, WIDE)
 
 
 def by_band(

@@ -18,7 +18,7 @@ from sciddiff.baselines import fusion, interpolation, registered_fusion
 from sciddiff.physics import sensor
 from sciddiff.recipe.tasks import Pansharpen as Settings
 from sciddiff.tasks import local
-from sciddiff.tasks.base import Condition, Input, Instrument, Observation, OneImage
+from sciddiff.tasks.base import LINEAR, Condition, Input, Instrument, Observation, OneImage
 from sciddiff.tasks.guide_shift import measured_shift
 from sciddiff.tasks.instrument import checked, gain_range, network_numbers
 
@@ -52,6 +52,8 @@ MOST_SHIFT = 0.5
 
 class Pansharpen(OneImage):
     """x on the guide's grid -> degrade(x) + noise, coarser by `ratio`; see `Task` for what each method does."""
+
+    cheap = (LINEAR, "mtf_glp_fs")
 
     def __init__(self, settings: Settings, bands: Sequence[str]):
         self.settings = settings
@@ -259,7 +261,7 @@ class Pansharpen(OneImage):
     def baselines(self) -> Mapping[str, Callable[[Observation], Tensor]]:
         """Classical fusions, for which each band takes the guide band that it resembles most; and the base itself."""
         return {name: partial(self._fused, method=method) for name, method in FUSIONS.items()} | {
-            "base": self._whole_base
+            LINEAR: self._whole_base
         }
 
     def _whole_base(self, obs: Observation) -> Tensor:

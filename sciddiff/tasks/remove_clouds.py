@@ -20,7 +20,8 @@ from sciddiff.physics.fractal import uniform
 from sciddiff.physics.haze import wavelengths
 from sciddiff.recipe.tasks import RemoveClouds as Settings
 from sciddiff.tasks import dates as match_dates
-from sciddiff.tasks.base import Condition, Input, Instrument, Observation, OneImage, known_name
+from sciddiff.tasks import regression
+from sciddiff.tasks.base import LINEAR, Condition, Input, Instrument, Observation, OneImage, known_name
 from sciddiff.tasks.instrument import checked
 from sciddiff.tasks.local import box_mean
 from sciddiff.tasks.look import any_clear
@@ -38,6 +39,9 @@ NEAR, WIDE = 9, 33
 """Sides of the windows in which the share of clear pixels is told."""
 RIM = 3
 """Pixels by which masks in training may be larger than what they mask."""
+FADE = 8
+"""Pixels from the rim of a hole over which the network's change of a fitted date rises to the whole of it: there the
+base agrees with what was measured, and what the network adds shows as a seam."""
 NOMINAL_COVER = (0.3, 0.3)
 """Cover of the nominal clouds."""
 
@@ -60,7 +64,7 @@ class RemoveClouds(OneImage):
 
     absolute = True
     numbers = 1
-    stride = match_dates.CELL
+    stride = regression.CELL
     extras: Mapping[str, tuple[str, ...]] = {"flag": ("flag",)}
 
     def __init__(self, settings: Settings, bands: Sequence[str]):
@@ -141,7 +145,7 @@ class RemoveClouds(OneImage):
             given = spec.name in inputs
             full.setdefault(spec.name, image.new_zeros(shape))
             full.setdefault(known_name(spec.name), image.new_full(shape, float(given)))
-        return self._matched(Observation(full, {}, image.new_zeros(len(image), 1)))
+        return self._prepared(Observation(full, {}, image.new_zeros(len(image), 1)))
 
     def _parts(self, obs: Observation) -> _Seen:
         image = obs.inputs["image"]
@@ -154,14 +158,15 @@ class RemoveClouds(OneImage):
         dates, seen, hidden = (obs.inputs[name].view(b, self.settings.dates, -1, h, w) for name in names)
         return _Seen(image, clear, dates, seen.amax(2, keepdim=True) * (hidden == 0))
 
-    def _matched(self, obs: Observation) -> Observation:
-        """The observation with its dates brought to the image's radiometry, which base and condition both need."""
+    def _prepared(self, obs: Observation) -> Observation:
+        """The observation with its dates brought to the image's radiometry and its base, which several steps need."""
         image, clear, dates, seen = self._parts(obs)
         maps = {"contrast": match_dates.contrast(image, clear, prior=self.prior.to(image))}
         if self.settings.dates:
             matched = match_dates.match(image, dates, clear=clear, seen=seen)
             maps |= {"matched": matched.values.flatten(1, 2), "variance": matched.variance.flatten(1, 2)}
-        return replace(obs, inputs={**obs.inputs, **maps})
+        obs = replace(obs, inputs={**obs.inputs, **maps})
+        return replace(obs, inputs={**obs.inputs, "base": self._filled(obs)})
 
     def simulate(self, clean: Tensor, generator: Generator | None, *, instrument_dropout: float = 0.0) -> Observation:
         """Hide clean scenes under clouds drawn at random, and draw what other dates would have seen of them.
@@ -196,7 +201,7 @@ class RemoveClouds(OneImage):
 
     def truth(self, clean: Tensor, obs: Observation) -> Tensor:
         """The clean scene where something is sought, the image where it stays as it is."""
-        return self.project(clean[:, : len(self.bands)], obs)
+        return self._kept(clean[:, : len(self.bands)], obs)
 
     def _draw_dates(
         self, scene: Tensor, present: Tensor, generator: Generator, *, gsd: float, nominal: bool
@@ -230,6 +235,9 @@ class RemoveClouds(OneImage):
 
     def base(self, obs: Observation) -> Tensor:
         """The image where clear; the matched dates, fitted to the rim, where one is seen; else what is around."""
+        return obs.inputs["base"]
+
+    def _filled(self, obs: Observation) -> Tensor:
         image, clear, _, _ = self._parts(obs)
         filled, known = self._from_dates(obs)
         around = match_dates.surround(
@@ -295,7 +303,13 @@ class RemoveClouds(OneImage):
         return Condition(scale=scale, maps=torch.cat(maps, 1))
 
     def project(self, x: Tensor, obs: Observation) -> Tensor:
-        """Clear pixels as they were measured, to the last bit."""
+        """Clear pixels as they were measured, to the last bit; towards them, fitted dates as they were fitted."""
+        _, clear, _, seen = self._parts(obs)
+        base, share = obs.inputs["base"], depth(clear, FADE)
+        fitted = seen.amax(1) > 0 if seen.shape[1] else torch.zeros_like(clear, dtype=torch.bool)
+        return self._kept(torch.where(fitted & (share < 1), base + share * (x - base), x), obs)
+
+    def _kept(self, x: Tensor, obs: Observation) -> Tensor:
         image, clear, _, _ = self._parts(obs)
         return torch.where(clear > 0, image, x)
 
@@ -320,7 +334,7 @@ class RemoveClouds(OneImage):
                 "nearest_date": lambda obs: self._composite(obs, compositing.nearest_clear_date),
                 "normalised_date": lambda obs: self._composite(obs, compositing.best_of_dates),
             }
-        return {**methods, "linear": self.base}
+        return {**methods, LINEAR: self.base}
 
     def _inpaint(self, obs: Observation, method: Callable[..., NDArray[np.floating]]) -> Tensor:
         image, clear, _, _ = self._parts(obs)
@@ -334,6 +348,19 @@ class RemoveClouds(OneImage):
         known = (torch.cat([clear[:, None], seen], 1)[:, :, 0] > 0).cpu().numpy()
         done = torch.from_numpy(np.stack([method(each, mask) for each, mask in zip(series, known)])).to(image)
         return torch.where(clear > 0, image, done)
+
+
+def depth(clear: Tensor, width: int) -> Tensor:
+    """How deep in a hole a pixel lies: rows or columns to the nearest clear one over `width`, at most 1; 0 where clear.
+
+    >>> depth(torch.tensor([[[[1.0, 0, 0, 0]]]]), 2).tolist()
+    [[[[0.0, 0.5, 1.0, 1.0]]]]
+    """
+    total = torch.zeros_like(clear)
+    for _ in range(width):
+        total = total + (1 - clear)
+        clear = F.max_pool2d(clear, 3, stride=1, padding=1)
+    return total / width
 
 
 def grown_mask(mask: Tensor, *, generator: Generator) -> Tensor:

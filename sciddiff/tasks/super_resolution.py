@@ -1,29 +1,36 @@
 """Super-resolution of any bands by an integer factor, with the sensor's MTF as forward model."""
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
+import xarray as xr
 from torch import Generator, Tensor
 
 from sciddiff.baselines import back_projection, interpolation
-from sciddiff.physics import sensor
+from sciddiff.physics import microscope, sensor
+from sciddiff.physics.optics import Optics, warn_sampling
 from sciddiff.recipe.tasks import SuperResolution as Settings
 from sciddiff.tasks import local
-from sciddiff.tasks.base import Condition, Input, Instrument, Observation, OneImage
+from sciddiff.tasks.base import LINEAR, Condition, Input, Instrument, Observation, OneImage
 from sciddiff.tasks.instrument import checked, gain_range, network_numbers
 
 GAIN_STEP = 0.01
 """Spacing of the gains for which interpolators are solved; between them they are mixed linearly."""
+TARGET_MTF = (0.1, 0.95)
+"""Range in which the target's own MTF may be told."""
 
 
 class SuperResolution(OneImage):
     """x -> degrade(x) + noise, on a grid coarser by `ratio`; see `Task` for what each method does."""
 
+    cheap = ("bicubic", "back_projection", LINEAR)
+
     def __init__(self, settings: Settings, bands: Sequence[str]):
         self.settings = settings
-        self.ratio = settings.ratio
+        self.ratio, self.channelwise = settings.ratio, settings.channelwise
         self.bands = self.scene_bands = tuple(bands)
         self.inputs: tuple[Input, ...] = (Input("image", self.bands, self.ratio),)
         self.nominal = torch.tensor(sensor.nominal_mtf(settings.sensor, bands, settings.mtf))
@@ -36,9 +43,37 @@ class SuperResolution(OneImage):
         interpolation_radius = (interpolation.MMSE_RADIUS + 1) * self.ratio
         rounds = settings.projections * (self.blur_radius + self.ratio + interpolation_radius)
         self.radius = interpolation_radius + local.RADIUS + rounds
-        self._interpolator = interpolation.GainInterpolator(self.ratio, low=least, high=largest, step=GAIN_STEP)
+        if settings.target_mtf is not None:
+            self.limits["target_mtf"] = (*TARGET_MTF, len(self.bands))
+            self.radius += sensor.GAIN_RADIUS
+        self._interpolator = self._make_interpolator(least, largest)
+
+    def _make_interpolator(self, low: float, high: float) -> interpolation.GainInterpolator:
+        return interpolation.GainInterpolator(self.ratio, low=low, high=high, step=GAIN_STEP)
 
     # ---- observations ----
+
+    def survey(self, image: xr.DataArray) -> Instrument:
+        """The MTF that a microscope's optics mean, channel by channel, where the file tells of all of them.
+
+        What the optics do not pass, and pixels that are too coarse for them, are warned of.
+        """
+        profile = image.encoding.get("stack")
+        if not self.channelwise or profile is None:
+            return {}
+        known = [optics for optics in microscope.optics_of(profile) if optics is not None]
+        for text in sorted({text for optics in known for text in self._sampling(optics)}):
+            warnings.warn(text, stacklevel=2)
+        if len(known) < len(profile.channels):
+            return {}
+        low, high, _ = self.limits["mtf"]
+        return {"mtf": tuple(min(max(self._gain(optics), low), high) for optics in known)}
+
+    def _sampling(self, optics: Optics) -> tuple[str, ...]:
+        return warn_sampling(replace(optics, z_step=None), factor=self.ratio)
+
+    def _gain(self, optics: Optics) -> float:
+        return microscope.lateral_gain(optics)
 
     def observe(self, inputs: Mapping[str, Tensor], instrument: Instrument | None = None) -> Observation:
         """Join a measured image with its instrument.
@@ -48,8 +83,11 @@ class SuperResolution(OneImage):
         inputs
             {"image": (b, c, h, w)}.
         instrument
-            `mtf`: gain at Nyquist, one number or one a band, the sensor's nominal ones where not given. `noise`:
-            standard deviation of the noise as a share of the image's, unknown where not given.
+            `mtf`: gain at Nyquist, one number or one a band, the sensor's nominal ones where not given (and unknown,
+            where each channel is taken for itself). `noise`:
+            standard deviation of the noise as a share of the image's, unknown where not given. `target_mtf`, of models
+            whose own is known: gain, at the Nyquist frequency of the target grid, of the image that is sought, that is
+            how sharp the result is to be; as sharp as the model's where not given.
 
         Raises
         ------
@@ -62,8 +100,12 @@ class SuperResolution(OneImage):
         gains = torch.tensor(given.get("mtf", self.nominal.tolist())).expand(b, c).to(image.device)
         level = torch.tensor(given.get("noise", (0.0,))).expand(b).to(image.device)
         known = torch.ones(b, device=image.device)
-        numbers = network_numbers(gains, level, gain_known=known, noise_known=known * ("noise" in given))
-        return Observation({"image": image}, {"gain": gains}, numbers)
+        told = known * float(not self.channelwise or "mtf" in given)
+        numbers = network_numbers(gains, level, gain_known=told, noise_known=known * float("noise" in given))
+        forward = {"gain": gains}
+        if self.settings.target_mtf is not None and "target_mtf" in given:
+            forward["sharpness"] = torch.tensor(given["target_mtf"]).expand(b, c) / self.settings.target_mtf
+        return Observation({"image": image}, forward, numbers)
 
     def simulate(self, clean: Tensor, generator: Generator | None, *, instrument_dropout: float = 0.0) -> Observation:
         """Degrade clean scenes by instruments drawn at random, or by the nominal one, free of noise.
@@ -83,7 +125,7 @@ class SuperResolution(OneImage):
         """
         b, c = clean.shape[:2]
         if generator is None:
-            blank = clean.new_zeros(b, c, clean.shape[2] // self.ratio, clean.shape[3] // self.ratio)
+            blank = clean.new_zeros(b, c, 1, 1)
             obs = self.observe({"image": blank})
             return replace(obs, inputs={"image": self.degrade(clean, obs)})
         settings = self.settings
@@ -98,7 +140,7 @@ class SuperResolution(OneImage):
         skew = torch.cat([d := settings.anisotropy * (uniform(b, 1, 1) - 0.5), -d], 2) * unsure
         shift = settings.shift * (2 * uniform(b, c, 2) - 1) * unsure
         sigma = sensor.mtf_sigma(gain, self.ratio)[..., None] * (1 + skew)
-        image = sensor.degrade(clean, self.ratio, sigma=sigma, shift=shift, radius=self.blur_radius + 1)
+        image = self._measure(clean, sigma=sigma, shift=shift, radius=self.blur_radius + 1)
         noise = torch.exp(math.log(settings.noise[0]) + math.log(settings.noise[1] / settings.noise[0]) * uniform(b))
         spread = image.std((2, 3), keepdim=True)
         white = torch.randn(image.shape, generator=generator, device=clean.device)
@@ -111,7 +153,10 @@ class SuperResolution(OneImage):
     def degrade(self, high: Tensor, obs: Observation) -> Tensor:
         """The forward model without noise, for the observation's instrument."""
         sigma = sensor.mtf_sigma(obs.instrument["gain"].to(high.dtype), self.ratio)
-        return sensor.degrade(high, self.ratio, sigma=sigma[..., None].expand(-1, -1, 2), radius=self.blur_radius)
+        return self._measure(high, sigma=sigma[..., None].expand(-1, -1, 2), radius=self.blur_radius)
+
+    def _measure(self, high: Tensor, *, sigma: Tensor, shift: Tensor | None = None, radius: int) -> Tensor:
+        return sensor.degrade(high, self.ratio, sigma=sigma, shift=shift, radius=radius)
 
     # ---- engine ----
 
@@ -127,7 +172,9 @@ class SuperResolution(OneImage):
         return local.contrast_free(base)
 
     def project(self, x: Tensor, obs: Observation) -> Tensor:
-        """Add the interpolated misfit of the degraded estimate, `projections` times."""
+        """Bring to the told sharpness; then add the misfit of the degraded estimate, interpolated, `projections` times."""
+        if "sharpness" in obs.instrument:
+            x = sensor.with_gain(x, obs.instrument["sharpness"])
         for _ in range(self.settings.projections):
             x = x + self._interpolate(obs.inputs["image"] - self.degrade(x, obs), obs)
         return x
@@ -142,5 +189,5 @@ class SuperResolution(OneImage):
                 degrade=lambda high: self.degrade(high, obs),
                 upsample=lambda low: interpolation.bicubic(low, self.ratio),
             ),
-            "linear": self.base,
+            LINEAR: self.base,
         }

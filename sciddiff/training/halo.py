@@ -64,7 +64,7 @@ def _crop(obs: Observation, row: int, col: int, *, side: int) -> Observation:
     """The square window of the target grid that starts at a row and column, with all its inputs."""
     parts = {}
     for name, image in obs.inputs.items():
-        ratio = SIDE // image.shape[-1]
-        rows, cols = (slice(first // ratio, (first + side) // ratio) for first in (row, col))
+        ratios = (SIDE // size for size in image.shape[-2:])
+        rows, cols = (slice(first // r, (first + side) // r) for first, r in zip((row, col), ratios, strict=True))
         parts[name] = image[..., rows, cols]
     return replace(obs, inputs=parts)

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from sciddiff import diffusion
 from sciddiff.errors import InputError, InterruptedRun, OptionError, OutputError
-from sciddiff.model import Model, build, mix_bands, write
+from sciddiff.model import Model, build, load, mix_bands, write
 from sciddiff.recipe import to_yaml
 from sciddiff.recipe.schema import Recipe
 from sciddiff.stopping import stop_signals
+from sciddiff.training.begin import begun_with
 from sciddiff.training.checkpoint import read_checkpoint, write_checkpoint
 from sciddiff.training.curves import Curves
 from sciddiff.training.ema import Average
@@ -104,6 +105,8 @@ class State:
 def start(recipe: Recipe, device: str) -> State:
     """A run before its first step."""
     model = build(recipe, device=device)
+    if recipe.training.start is not None:
+        model = begun_with(model, load(recipe.training.start, device=device))
     weight = LossWeight().to(device)
     groups = [
         {"params": list(model.network.parameters()), "weight_decay": recipe.training.weight_decay},
@@ -242,7 +245,7 @@ def train(
     begun = time.monotonic() - state.seconds
     deadline = float("inf") if max_seconds is None else time.monotonic() + max_seconds
     with Prefetched(scenes, recipe, state.model.task) as batches, stop_signals() as stopped:
-        if saved is None:
+        if saved is None and recipe.training.start is None:
             state.model = replace(state.model, residual_root=covariance_root(state.model, batches))
         while state.step < recipe.training.steps:
             curves.add(*step_once(state, batches))
@@ -272,6 +275,11 @@ def _prepare(output: Path) -> Path:
     return output
 
 
+def _started_on(model: Model) -> set[str]:
+    """What the model that the run began with had been trained on."""
+    return set(model.record.get("provenance", {}).get("trained_on", []))
+
+
 def _finish(state: State, folder: Path, scenes: list[str], valid: list[Any]) -> Path:
     """Round the averaged weights as the file keeps them, measure that model, write it."""
     network = state.model.network
@@ -281,7 +289,7 @@ def _finish(state: State, folder: Path, scenes: list[str], valid: list[Any]) -> 
         "calibration": round(calibration(state.model, valid), 4) if valid else 1.0,
         "metrics": {"validation": score(state.model, valid)} if valid else {},
         "provenance": {
-            "trained_on": sorted({Path(name).name for name in scenes}),
+            "trained_on": sorted({Path(name).name for name in scenes} | _started_on(state.model)),
             "steps": state.step,
             "seconds": round(state.seconds),
             "device": str(state.model.device),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sciddiff import io
 from sciddiff.errors import InputError
 from sciddiff.io.align import aligned
+from sciddiff.model.fit import is_stack
 from sciddiff.recipe.schema import Recipe, Source
 from sciddiff.tasks import Task
 
@@ -21,8 +22,14 @@ TRIES = 200
 """Windows looked at before a source counts as having none without invalid pixels."""
 IN_MEMORY = 2**26
 """Values of an image up to which it is read once and kept."""
+PLANES = 128
+"""Planes of a stack from which windows are drawn."""
 OPTIONAL_DROPOUT = 0.3
 """Share of the windows that lack an optional band although the scene has it."""
+
+
+Place = dict[str, int | list[int]]
+"""What is taken of a file's image: plane and channel."""
 
 
 @dataclass(frozen=True)
@@ -51,28 +58,56 @@ def open_scenes(recipe: Recipe, task: Task, sources: Sequence[Source]) -> list[S
     scenes = []
     for source in sources:
         files = source.files()
-        weight = source.weight / len(files)
-        scenes += [_open_scene(recipe, source, path=str(path), weight=weight, task=task) for path in files]
+        for path in files:
+            images = _images(recipe, source, task, str(path))
+            weight = source.weight / len(files) / len(images)
+            scenes += [
+                _open_scene(recipe, source, *found, path=str(path), weight=weight, task=task) for found in images
+            ]
     return scenes
 
 
-def _open_scene(recipe: Recipe, source: Source, *, path: str, weight: float, task: Task) -> Scene:
+def _images(recipe: Recipe, source: Source, task: Task, path: str) -> list[tuple[xr.DataArray, tuple[int, ...], Place]]:
+    """The images of a file, which of the recipe's bands they have, and their places in the file.
+
+    Of a stack those of evenly spread planes; where each channel is restored for itself, those of each.
+    """
+    present = tuple(range(len(recipe.bands)))
+    if source.bands is not None:
+        present = tuple(index for index, band in enumerate(source.bands) if band is not None)
+        image = io.open(path, bands=named(source))
+    else:
+        image = io.open(path)
+        if not task.channelwise:
+            names = [str(name) for name in image.band.values]
+            image = image.isel(band=io.match_bands(recipe.bands, names, sensor=recipe.task.sensor))
+    sizes = image.sizes
+    places: list[Place] = [{}]
+    if is_stack(image):
+        places = [{"t": t, "z": z} for t in range(sizes["t"]) for z in range(sizes["z"])]
+        places = places[:: -(-len(places) // PLANES)]
+    if task.channelwise:
+        places = [{**place, "band": [at]} for place in places for at in range(sizes["band"])]
+    return [(image.isel(place), present, place) for place in places]
+
+
+def _open_scene(
+    recipe: Recipe,
+    source: Source,
+    image: xr.DataArray,
+    present: tuple[int, ...],
+    place: Place,
+    *,
+    path: str,
+    weight: float,
+    task: Task,
+) -> Scene:
     noisy = source.noisy_file()
     if (noisy is not None or source.noisy_only) and not task.takes_noisy:
         raise InputError(
             f"{path}: the task {recipe.task.kind} learns from clean images; leave noisy and noisy_only out"
         )
-    scene_bands = task.scene_bands
-    present = tuple(range(len(recipe.bands)))
-    if source.bands is not None:
-        own = {index: band for index, band in enumerate(source.bands) if band is not None}
-        present = tuple(own)
-        image = io.open(path, bands=list(own.values()))
-    else:
-        image = io.open(path)
-        names = [str(name) for name in image.band.values]
-        image = image.isel(band=io.match_bands(recipe.bands, names, sensor=recipe.task.sensor))
-    wanted = scene_bands[len(recipe.bands) :]
+    wanted = task.scene_bands[len(recipe.bands) :]
     guide = _open_guide(source, path, wanted, recipe.task.sensor)
     mix = _mix(source, wanted)
     if len(mix) != len(wanted) or (guide is not None and len(guide) != mix.shape[1]):
@@ -91,10 +126,10 @@ def _open_scene(recipe: Recipe, source: Source, *, path: str, weight: float, tas
         if each is not None and each.size <= IN_MEMORY:
             each.load()
     scene = Scene(path, image, present, guide, mix, fitting, weight, source.scale, source.offset)
-    return _measured(scene, source, noisy, fitting) if task.takes_noisy else scene
+    return _measured(scene, source, noisy, fitting, place) if task.takes_noisy else scene
 
 
-def _measured(scene: Scene, source: Source, noisy: Path | None, fitting: tuple[int, ...]) -> Scene:
+def _measured(scene: Scene, source: Source, noisy: Path | None, fitting: tuple[int, ...], place: Place) -> Scene:
     """A scene in levels, or what was measured of it in electrons, after its bands: alone or beside its reference."""
     from sciddiff.training import levels
 
@@ -107,7 +142,7 @@ def _measured(scene: Scene, source: Source, noisy: Path | None, fitting: tuple[i
         return replace(scene, image=counts, present=tuple(band + count for band in scene.present))
     if noisy is None:
         return replace(scene, image=levels.clean_levels(scene.image))
-    low = io.open(str(noisy), bands=source.bands)
+    low = io.open(str(noisy), bands=named(source)).isel(place)
     if source.window is not None:
         row0, col0, row1, col1 = source.window
         low = low.isel(y=slice(row0, row1), x=slice(col0, col1))
@@ -123,6 +158,11 @@ def channels(task: Task) -> int:
 def keeps_levels(task: Task) -> bool:
     """Whether windows keep the values of their scene, rather than have mean zero and spread one."""
     return task.absolute or task.takes_noisy
+
+
+def named(source: Source) -> list[str | int] | None:
+    """The bands of a source's files, as it names them; None: all."""
+    return None if source.bands is None else [band for band in source.bands if band is not None]
 
 
 def _mix(source: Source, wanted: Sequence[str]) -> NDArray[np.float64]:

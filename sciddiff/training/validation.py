@@ -11,16 +11,6 @@ from sciddiff.training.patches import channels, keeps_levels, open_scenes, read_
 
 SIDE = 384
 """Largest side of a validation window, in target pixels."""
-OPPONENTS = (
-    "bicubic",
-    "back_projection",
-    "cloud_tests",
-    "dark_object_subtraction",
-    "haze_optimised_transform",
-    "base",
-    "linear",
-    "mtf_glp_fs",
-)
 
 
 def validation_set(recipe: Recipe, model: Model) -> list[Tensor]:
@@ -68,13 +58,13 @@ def calibration(model: Model, windows: list[Tensor]) -> float:
 
 @torch.inference_mode()
 def score(model: Model, windows: list[Tensor]) -> dict[str, float]:
-    """Mean PSNR over the held-out windows, nominal instrument: of the posterior mean and of its opponents."""
+    """Mean PSNR over the held-out windows, nominal instrument: of the posterior mean and the cheap baselines."""
     totals: dict[str, float] = {}
     for clean in windows:
         obs = model.task.simulate(clean, None)
         estimates = {"mean": next(restore(model, obs, origins=[(0, 0)]))}
         baselines = model.task.baselines()
-        estimates |= {name: baselines[name](obs) for name in OPPONENTS if name in baselines}
+        estimates |= {name: baselines[name](obs) for name in model.task.cheap if name in baselines}
         truth = model.task.truth(clean, obs)
         unit = truth.std() if model.task.takes_noisy else 1.0  # other windows have the spread one already
         for name, estimate in estimates.items():

@@ -11,7 +11,9 @@ import rasterio
 import tifffile
 from click.testing import Result
 
+from sciddiff.cli.info import looks
 from sciddiff.inference import predict_file
+from sciddiff.io import raster
 from sciddiff.model import write
 from tests.inference.conftest import small_model, write_scene
 
@@ -59,6 +61,47 @@ def test_info_reads_every_format_that_predict_writes(call: Call, scene: Path, tm
     assert told["crs"] == "EPSG:32631"
 
 
+def test_info_read_all_rows_of_a_huge_sparse_raster(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, side, read = tmp_path / "huge.tif", 400_000, []
+    options = {"tiled": True, "blockxsize": 512, "blockysize": 512, "sparse_ok": True, "bigtiff": "yes"}
+    options |= {"crs": "EPSG:3857", "transform": rasterio.transform.from_origin(0, 0, 10, 10), "nodata": 0}
+    with rasterio.open(path, "w", driver="GTiff", width=side, height=side, count=1, dtype="uint8", **options) as file:
+        for row, col, value in ((0, 0, 7), (side - 512, side - 512, 9)):
+            block = np.full((1, 512, 512), value, np.uint8)
+            file.write(block, window=rasterio.windows.Window(col // 512 * 512, row // 512 * 512, 512, 512))
+    window = raster.Pixels._window
+
+    def counted(self: raster.Pixels, src: object, chosen: list[int], part: rasterio.windows.Window) -> object:
+        read.append(part.width * part.height)
+        return window(self, src, chosen, part)
+
+    monkeypatch.setattr(raster.Pixels, "_window", counted)
+    told = json.loads(call("info", path, "--json").stdout)["bands"][0]
+    assert (told["min"], told["mean"], told["max"], told["valid"]) == (7, 8, 9, 2 / 64)
+    assert sum(read) <= 2**22
+
+
+def test_info_of_a_small_raster_tells_of_every_pixel(call: Call, scene: Path) -> None:
+    with rasterio.open(scene) as file:
+        red = np.ma.masked_equal(file.read(1), 0)
+    told = json.loads(call("info", scene, "--json").stdout)["bands"][0]
+    assert (told["min"], told["max"], told["valid"]) == (red.min(), red.max(), red.count() / red.size)
+    assert told["mean"] == pytest.approx(red.mean(), rel=1e-12)
+
+
+@pytest.mark.parametrize("block", [(1, 800_000), (512, 512), (4096, 4096), (800_000, 800_000)])
+def test_info_decodes_little_of_any_layout(block: tuple[int, int]) -> None:
+    windows = looks((800_000, 800_000), block)
+    rows = {(row.start, row.stop) for row, _ in windows}
+    assert len(windows) <= 64
+    assert sum(stop - start for start, stop in rows) * 800_000 < 2**25 or block != (1, 800_000)
+    assert (windows[0][0].start, windows[0][1].start) == (0, 0)
+    assert all(0 <= each.start < each.stop <= 800_000 for window in windows for each in window)
+    assert max(row.stop for row, _ in windows) > 790_000
+
+
 def test_a_damaged_block_is_found_by_reading_all(call: Call, tmp_path: Path) -> None:
     path = tmp_path / "big.tif"
     values = np.random.default_rng(0).integers(0, 99, (1, 1500, 600), dtype=np.uint8)
@@ -102,6 +145,18 @@ def test_each_fault_is_named(call: Call, scene: Path, tmp_path: Path) -> None:
         assert result.exit_code == 3, path
         assert message in problems(result)[0]
     assert call("check", scene, text).exit_code == 4
+
+
+def test_one_missing_file_among_several_ended_the_check_of_all(call: Call, scene: Path, tmp_path: Path) -> None:
+    missing = [tmp_path / name for name in ("no.safetensors", "no.tif", "no.run", "no.zarr")]
+    result = call("check", *missing, scene, "--json")
+    assert result.exit_code == 4
+    checked = json.loads(result.stdout)["checked"]
+    assert [bool(item["problems"]) for item in checked] == [True] * 4 + [False]
+    assert [item["kind"] for item in checked] == ["model", "raster", "run", "raster", "raster"]
+    assert "no model" in checked[0]["problems"][0]
+    assert checked[2]["problems"] == [f"{tmp_path / 'no.run'}: no run of predict is there"]
+    assert call("check", *missing[:2]).exit_code == 3
 
 
 def test_a_damaged_shard_of_a_run_is_found(call: Call, scene: Path, tmp_path: Path) -> None:

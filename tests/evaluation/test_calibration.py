@@ -118,7 +118,7 @@ def test_the_conformal_scale_is_the_promised_order_statistic(n: int, level: floa
 
 
 def test_too_few_pixels_promise_nothing():
-    with pytest.raises(InputError, match="take 10 or more"):
+    with pytest.raises(InputError, match="take 9 or more"):
         calibration.conformal_scale(np.zeros(5), np.ones(5), np.ones(5), level=0.9)
     with pytest.raises(InputError, match="between 0 and 1"):
         calibration.conformal_scale(np.zeros(5), np.ones(5), np.ones(5), level=1.0)

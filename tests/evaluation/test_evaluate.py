@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -63,7 +64,7 @@ def test_strips_of_rows_give_the_figures_of_the_whole(monkeypatch: pytest.Monkey
     images = raster(truth[:, ::-1].copy(), bands=names), raster(truth, bands=names)
     coarse = raster(low, bands=names, grid=GeoBox((30, 20), PLACE * Affine.scale(3), "EPSG:32631"))
     whole = evaluate(*images, others={"input": coarse}, peak=1.0).to_dict()
-    monkeypatch.setattr("sciddiff.evaluation.evaluate.STRIP", 7)
+    monkeypatch.setattr(sys.modules["sciddiff.evaluation.evaluate"], "STRIP", 7)
     strips = evaluate(*images, others={"input": coarse}, peak=1.0).to_dict()
     for method in ("prediction", "input"):
         for band in ("red", "overall"):
@@ -113,9 +114,9 @@ def test_bands_go_by_name_and_a_band_that_only_one_has_is_left_out():
     assert list(rows) == ["B02", "B04", "overall"]
     assert rows["overall"]["psnr"] == math.inf
     with pytest.warns(io.RasterWarning, match="in that order"):
-        evaluate(raster(truth, bands=["a", "b", "c"]), raster(truth, bands=["B02", "B03", "B04"]), peak=1.0)
+        evaluate(raster(truth, bands=["one", "two", "three"]), raster(truth, bands=["B02", "B03", "B04"]), peak=1.0)
     with pytest.raises(InputError, match="none is the same"):
-        evaluate(raster(truth[:2], bands=["a", "b"]), raster(truth, bands=["B02", "B03", "B04"]))
+        evaluate(raster(truth[:2], bands=["one", "two"]), raster(truth, bands=["B02", "B03", "B04"]))
 
 
 def test_what_does_not_lie_on_the_reference_is_refused_by_both_names():

@@ -14,7 +14,7 @@ from rasterio.transform import from_origin
 import sciddiff
 from sciddiff import inference
 from sciddiff.errors import InputError, InterruptedRun, OptionError
-from sciddiff.inference import assemble_file, detect, plan_file, predict_file
+from sciddiff.inference import assemble_file, detect, plan_file, predict_file, publish
 from sciddiff.inference.store import DETECTED, PLAN
 from sciddiff.model import Model, build, write
 from sciddiff.physics.cloud import draw_clouds
@@ -149,6 +149,31 @@ def test_masks_are_found_once(
     assert len(asked) == 2
     assert output.exists()
     assert not folder.exists()
+
+
+def test_an_input_under_another_name_continued_the_same_run(
+    model: Model, files: dict[str, str], masks: dict[str, str], tmp_path: Path
+) -> None:
+    output, dates = tmp_path / "out.tif", {"date": [files["clear"]]}
+    both = {"mask": [masks["image"]], **dates, "date_mask": [masks["cloudy"]]}
+    predict_file(model, files["image"], output, inputs=both, tile=32, shard=(0, 2))
+    swapped = {"date_mask": both["mask"], **dates, "mask": both["date_mask"]}
+    with pytest.raises(OptionError, match="holds an unfinished run whose input is"):
+        predict_file(model, files["image"], output, inputs=swapped, tile=32, shard=(1, 2))
+    again = dict(reversed(list(both.items())))  # the order of names says nothing
+    predict_file(model, files["image"], output, inputs=again, tile=32, shard=(1, 2))
+
+
+def test_a_published_run_with_detected_masks_is_known_by_what_was_given(
+    model: Model, files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out.tif"
+    with monkeypatch.context() as patched:
+        patched.setattr(publish, "remove", lambda folder: None)  # as if killed before it
+        predict_file(model, files["image"], output)
+    monkeypatch.setattr(detect, "load", lambda *_, **__: pytest.fail("the detector was asked"))
+    assert predict_file(model, files["image"], output) == {"output": str(output)}
+    assert not output.with_name("out.tif.run").exists()
 
 
 def test_what_was_stopped_while_it_looked_continues(

@@ -1,5 +1,6 @@
 """Outputs that cannot be written are refused before a pixel is computed, and options may change while a run waits."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,11 @@ import rasterio
 
 from sciddiff.errors import InterruptedRun, OptionError, OutputError
 from sciddiff.inference import compute as computing
-from sciddiff.inference import plan_file, predict_file
-from sciddiff.model import Model
+from sciddiff.inference import plan_file, predict_file, publish
+from sciddiff.io.profile import RasterWarning
+from sciddiff.model import Model, build
+from sciddiff.recipe import parse_recipe
+from tests.inference.conftest import write_scene
 
 SAMPLED: dict[str, Any] = {"steps": 2, "samples": 2, "tile": 64}
 
@@ -110,3 +114,42 @@ def test_an_address_that_means_other_pixels_of_the_same_file_is_another_input(
     predict_file(model, f"vrt://{scene}?bands=1,2", out, tile=64, shard=(0, 2))
     with pytest.raises(OptionError, match="whose input is"):
         predict_file(model, f"vrt://{scene}?{query}", out, tile=64)
+
+
+STRIPES = """
+version: 1
+name: stripes
+task: {kind: destripe}
+bands: [red, nir]
+network: {widths: [8], encoder_blocks: [0], denoiser_blocks: [1], stem: 2, embedding: 8}
+training: {patch: 32}
+"""
+
+
+def test_statistics_of_the_input_stayed_where_its_grid_is_kept(tmp_path: Path) -> None:
+    source = write_scene(tmp_path / "scene.tif", height=40, width=44)
+    with rasterio.open(source, "r+") as file:
+        file.update_tags(1, STATISTICS_MEAN="3", KEEP="me")
+    with pytest.warns(RasterWarning, match="STATISTICS_"):
+        predict_file(build(parse_recipe(STRIPES)), str(source), tmp_path / "out.tif")
+    with rasterio.open(tmp_path / "out.tif") as file:
+        assert file.tags(1) == {"KEEP": "me"}
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".ome.tif"])
+def test_scratch_took_the_cores_of_the_network_to_be_smaller_than_the_product(
+    model: Model, tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is thrown away at the end is packed cheaply, and still no larger than 1.3 times what stays."""
+    scene = write_scene(tmp_path / "scene.tif", height=256, width=256)
+    output, sizes = tmp_path / f"out{suffix}", []
+
+    def measured(folder: Path) -> None:
+        sizes.append(sum(file.stat().st_size for file in folder.rglob("c/*/*") if file.is_file()))
+        sizes.append(sum(file.stat().st_size for file in folder.rglob("c/*/*/*") if file.is_file()))
+
+    monkeypatch.setattr(publish, "remove", measured)
+    predict_file(model, str(scene), output, tile=512)
+    codec = json.loads(next(output.with_name(f"{output.name}.run").rglob("pixels/zarr.json")).read_text())["codecs"]
+    assert codec[0]["configuration"]["codecs"][-1]["configuration"]["clevel"] == 1
+    assert 0 < sum(sizes) <= 1.3 * output.stat().st_size

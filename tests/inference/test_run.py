@@ -3,7 +3,6 @@
 import json
 import random
 import resource
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +19,7 @@ from sciddiff.errors import InputError, InterruptedRun, OptionError, OutputError
 from sciddiff.inference import assemble_file, check_run, parse_shard, predict_file, slurm_shard
 from sciddiff.inference import compute as computing
 from sciddiff.inference.shards import cores_of
-from sciddiff.inference.store import locked, open_store
+from sciddiff.inference.store import locked
 from sciddiff.model import Model, tiles
 from tests.inference.conftest import decoded, small_model, write_scene
 
@@ -297,26 +296,6 @@ except SciddiffError as error:
 def test_a_folder_that_cannot_be_written_is_named(model: Model, scene: Path) -> None:
     with pytest.raises(OutputError, match=r"/proc/out\.tif"):
         predict_file(model, str(scene), Path("/proc/out.tif"), **ASKED)
-
-
-def test_what_was_published_before_a_kill_is_not_done_again(model: Model, scene: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out.tif"
-    for number in range(2):
-        predict_file(model, str(scene), out, shard=(number, 2), **ASKED)
-    kept = tmp_path / "kept"
-    shutil.copytree(tmp_path / "out.tif.run", kept)
-    store = open_store(tmp_path / "out.tif.run")
-    removed = inference.assemble.remove
-    inference.assemble.remove = lambda folder: None  # as if killed before it
-    try:
-        inference.assemble.assemble_run(store, overwrite=False)
-    finally:
-        inference.assemble.remove = removed
-    assert out.exists()
-    before = out.stat().st_mtime_ns
-    assert predict_file(model, str(scene), out, **ASKED) == {"output": str(out)}
-    assert out.stat().st_mtime_ns == before
-    assert not (tmp_path / "out.tif.run").exists()
 
 
 def test_provenance_stands_in_the_file_and_beside_it(model: Model, scene: Path, tmp_path: Path) -> None:

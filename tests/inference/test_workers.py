@@ -1,7 +1,10 @@
 """Worker processes: models that travel to them, a parent that listens no more."""
 
 import multiprocessing
+import os
 import pickle
+import subprocess
+import sys
 
 import pytest
 
@@ -25,3 +28,23 @@ def test_a_worker_printed_a_traceback_when_another_one_had_failed() -> None:
     assert _asked(theirs) == "the end of the run"
     _tell(theirs, 1)
     theirs.close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals to a group of processes")
+@pytest.mark.parametrize("name", ["SIGUSR2", "SIGTERM"])
+def test_a_signal_to_the_whole_group_made_the_tracker_of_resources_print_a_key_error(name: str) -> None:
+    code = f"""
+import os, signal
+from multiprocessing import forkserver
+from sciddiff.inference.workers import _context
+came = []
+signal.signal(signal.{name}, lambda *_: came.append(1))
+shared = _context().Lock()
+os.killpg(0, signal.{name})
+signal.sigtimedwait([], 0.2)
+del shared
+assert came
+assert os.waitpid(forkserver._forkserver._forkserver_pid, os.WNOHANG)[0] == 0  # it lives
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, start_new_session=True)
+    assert (done.returncode, done.stderr) == (0, "")

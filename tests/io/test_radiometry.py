@@ -165,3 +165,22 @@ def test_invalid_pixels_get_nodata_or_nan_or_zero():
 )
 def test_holds(dtype, number, expected):
     assert holds(dtype, number) is expected
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "float32"])
+@pytest.mark.parametrize("plain", [Radiometry(), Radiometry(1e-4, -0.1)])
+def test_a_window_without_a_hole_is_stored_as_one_with_holes(dtype: str, plain: Radiometry) -> None:
+    halves = np.arange(-70000, 70000, 2.5).reshape(40, -1)
+    values = plain.decode(halves).astype(np.float32)
+    known = np.ones(values.shape, bool)
+    whole, clipped = encode(values, known, radiometry=plain, dtype=dtype, nodata=7)
+    known[3, 5] = False
+    holed, fewer = encode(values, known, radiometry=plain, dtype=dtype, nodata=7)
+    assert holed[3, 5] == 7
+    assert not (whole == 7).any()
+    assert (whole[known] == holed[known]).all()
+    assert clipped - fewer in {0, 1}
+    if np.dtype(dtype).kind in "iu":
+        limits, exact = np.iinfo(dtype), np.rint(plain.encode(values))
+        away = (exact != 7) & known
+        assert (holed[away] == exact.clip(limits.min, limits.max)[away]).all()

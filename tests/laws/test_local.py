@@ -10,7 +10,8 @@ from odc.geo.geobox import GeoBox
 from sciddiff import io
 from sciddiff.model import Model, build, restore
 from sciddiff.model.fit import fit
-from sciddiff.model.tiles import Request, lay_out, predict_tiles
+from sciddiff.model.layout import lay_out
+from sciddiff.model.tiles import Request, predict_tiles
 from sciddiff.model.windows import lattice
 from sciddiff.recipe import parse_recipe
 

@@ -78,3 +78,32 @@ def test_nominal_mtf() -> None:
     assert sensor.nominal_mtf("sentinel2", ["B02", "B08"], 0.2) == [0.2, 0.2]
     with pytest.raises(OptionError, match="sentinel2"):
         sensor.nominal_mtf("sentinel3", ["B02"])
+
+
+def test_the_gain_of_a_coarser_grid() -> None:
+    """What a sensor's Gaussian MTF is where the coarser grid's Nyquist frequency lies; golden for 0.25 by hand."""
+    assert sensor.coarser_gain(0.25, 1) == pytest.approx(0.25)
+    assert sensor.coarser_gain(0.25, 2) == pytest.approx(0.70711, abs=1e-5)
+    sigma = sensor.mtf_sigma(torch.tensor(0.3, dtype=torch.float64), 1).item()
+    assert sensor.coarser_gain(0.3, 3) == pytest.approx(math.exp(-2 * (math.pi * sigma / 6) ** 2))
+
+
+@pytest.mark.parametrize("ratio", [0.25, 0.5, 1.0, 2.0])
+def test_another_gain_is_the_ratio_of_two_gaussians(ratio: float) -> None:
+    waves = torch.arange(96, dtype=torch.float64)
+    for f in (1 / 16, 1 / 4, 3 / 8):
+        image = torch.cos(2 * math.pi * f * waves).expand(1, 1, 96, 96)
+        for turned in (image, image.mT):
+            inside = sensor.with_gain(turned, torch.tensor([[ratio]]))[..., 16:-16, 16:-16]
+            expected = ratio ** (4 * f**2) * turned[..., 16:-16, 16:-16]
+            torch.testing.assert_close(inside, expected, atol=0.012 * max(ratio, 1), rtol=0)
+
+
+def test_another_gain_of_a_flat_image_and_of_each_band() -> None:
+    flat = torch.full((2, 3, 20, 20), 7.0, dtype=torch.float64)
+    ratio = torch.tensor([[0.3, 1.0, 2.0], [1.0, 0.5, 1.5]])
+    torch.testing.assert_close(sensor.with_gain(flat, ratio), flat)
+    image = torch.randn(2, 3, 20, 20, dtype=torch.float64)
+    changed = sensor.with_gain(image, ratio)
+    torch.testing.assert_close(changed[0, 1], image[0, 1])
+    torch.testing.assert_close(changed[1, 2], sensor.with_gain(image[1:, 2:], ratio[1:, 2:])[0, 0])

@@ -159,7 +159,12 @@ def test_the_survey_finds_the_law_of_an_image_and_of_a_stack(task: Denoise) -> N
     known[:, :40] = False
     holed = image_of(np.where(known, planes[:1], 1e6), known)
     wide = image_of(np.tile(planes[:1], (1, 5, 5)))  # more than one window
-    for image in (image_of(planes[:1]), holed, wide, xr.DataArray(planes[None], dims=("t", "z", "y", "x"))):
+    for image in (
+        image_of(planes[:1]),
+        holed,
+        wide,
+        xr.DataArray(planes[None, None], dims=("band", "t", "z", "y", "x")),
+    ):
         found = task.survey(image)
         clean = exposed(300, side=256)[0].numpy()
         told, true = (law["gain"][0] * clean + law["variance"][0] for law in (found, LAW))

@@ -81,17 +81,17 @@ def test_a_date_of_another_radiometry_is_matched_exactly() -> None:
     image = scene().double()
     known, seen = holes(), torch.ones(1, 1, 192, 192, dtype=torch.bool)
     date = torch.where(seen, 40 * image - 3000, 0)
-    matched, error = masked.match(date, image, known & seen)
+    matched, error = masked.match(date, image, seen=seen, known=known)
     varied = image.square().mean()
-    # all that is lost is the trust in the date's variance, which shrinks the gain by at most TRUST
+    # all that is lost is the ridge, which shrinks the gain
     assert (matched - image).square().mean() < 1e-3 * varied
     assert (error < 1e-2 * varied).all()
-    torch.testing.assert_close(masked.match(5 * date + 7, 2 * image - 9, known & seen)[0], 2 * matched - 9)
+    torch.testing.assert_close(masked.match(5 * date + 7, 2 * image - 9, seen=seen, known=known)[0], 2 * matched - 9)
 
 
 def test_a_date_that_tells_nothing_gives_the_local_mean_and_says_so() -> None:
     image, date = scene(seed=1), torch.randn(1, 2, 192, 192, generator=torch.Generator().manual_seed(0))
-    matched, error = masked.match(date, image, holes())
+    matched, error = masked.match(date, image, seen=torch.ones_like(holes()), known=holes())
     assert matched.var() < 1.1 * image.var()
     inner = holes().expand_as(image)
     told = error[inner].mean()
@@ -101,15 +101,16 @@ def test_a_date_that_tells_nothing_gives_the_local_mean_and_says_so() -> None:
 def test_matching_is_blind_to_holes_and_local() -> None:
     image, date = scene(320, 1).double(), scene(320, 1, 1).double()
     common = torch.ones(1, 1, 320, 320, dtype=torch.bool)
+    seen = torch.ones_like(common)
     common[..., 100:120, 90:140] = False
-    plain = masked.match(date, image, common)[0]
-    dirty = masked.match(date, torch.where(common, image, 1e3), common)[0]
+    plain = masked.match(date, image, seen=seen, known=common)[0]
+    dirty = masked.match(date, torch.where(common, image, 1e3), seen=seen, known=common)[0]
     torch.testing.assert_close(dirty, plain, rtol=0, atol=0)
     bumped = image.clone()
     bumped[..., 160, 160] += 10
-    changed = (masked.match(date, bumped, common)[0] != plain).nonzero()[:, 2:] - 160
+    changed = (masked.match(date, bumped, seen=seen, known=common)[0] != plain).nonzero()[:, 2:] - 160
     assert 0 < changed.abs().max() <= masked.MATCH_RADIUS
-    nowhere, error = masked.match(date, image, common & False)
+    nowhere, error = masked.match(date, image, seen=seen, known=common & False)
     assert not nowhere.any()
     assert error.isinf().all()
 

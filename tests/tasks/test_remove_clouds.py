@@ -14,11 +14,11 @@ from sciddiff import io
 from sciddiff.errors import InputError, OptionError
 from sciddiff.evaluation.masked import seam_index
 from sciddiff.model import Model, build, restore
-from sciddiff.model.tiles import lay_out
+from sciddiff.model.layout import lay_out
 from sciddiff.physics.fractal import fractal_noise
 from sciddiff.recipe import parse_recipe
 from sciddiff.tasks import Observation, build_task, known_name
-from sciddiff.tasks.remove_clouds import RemoveClouds, grown_mask
+from sciddiff.tasks.remove_clouds import FADE, RemoveClouds, depth, grown_mask
 
 RECIPE = """
 version: 1
@@ -133,6 +133,24 @@ def test_holes_of_the_image_are_filled_only_where_masked(task: RemoveClouds) -> 
     masked = np.array([[[False, True, True, False]]])
     assert task.valid({"image": image, "mask": masked}).tolist() == [[[True, True, True, False]]] * 2
     assert task.valid({"image": image}).tolist() == image.tolist()
+
+
+def test_towards_clear_pixels_a_fitted_date_stays_as_it_was_fitted(task: RemoveClouds) -> None:
+    """The network once made seams at real clouds: its change of the pixels at the rim was as large as within."""
+    clean, mask = scene(), hole()
+    obs = observed(task, clean, mask, clean * 0.9)
+    change = task.project(task.base(obs) + 0.01, obs) - task.base(obs)
+    share = depth(1 - mask, FADE)
+    torch.testing.assert_close(change, (0.01 * share).expand_as(clean), rtol=0, atol=1e-6)
+    assert set(share.unique().tolist()) == {step / FADE for step in range(FADE + 1)}
+    alone = observed(task, clean, mask)
+    change = task.project(task.base(alone) + 0.01, alone) - task.base(alone)
+    torch.testing.assert_close(change, (0.01 * mask).expand_as(clean), rtol=0, atol=1e-6)
+
+
+def test_the_truth_is_the_scene_up_to_the_rim(task: RemoveClouds) -> None:
+    clean, mask = scene(), hole()
+    assert torch.equal(task.truth(clean, observed(task, clean, mask, clean * 0.9)), clean)
 
 
 # ---- the base ----

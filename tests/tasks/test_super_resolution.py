@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 import torch
 
+from sciddiff.errors import OptionError
+from sciddiff.physics import sensor
 from sciddiff.recipe import parse_recipe
 from sciddiff.tasks import build_task
 from sciddiff.tasks.local import contrast_free
@@ -82,6 +84,56 @@ def test_unknown_instruments_are_not_told(task: SuperResolution) -> None:
     assert told.numbers[:, 2].eq(1).all()
     low, high = task.settings.mtf_range
     assert ((told.instrument["gain"] >= low) & (told.instrument["gain"] <= high)).all()
+
+
+@pytest.fixture(scope="module")
+def sharp_task() -> SuperResolution:
+    task = build_task(parse_recipe(RECIPE, overrides=["task.target_mtf=0.4"]))
+    assert isinstance(task, SuperResolution)
+    return task
+
+
+def power_over(estimate: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+    """Power above that of `clean` in dB, at a quarter and at 0.4 of a cycle a pixel along the rows, by band."""
+    ratio = torch.fft.rfft(estimate)[..., [24, 38]].abs().square().sum((0, 2)) / (
+        torch.fft.rfft(clean)[..., [24, 38]].abs().square().sum((0, 2))
+    )
+    return 10 * torch.log10(ratio)
+
+
+def test_a_told_sharpness_is_that_of_the_result(sharp_task: SuperResolution) -> None:
+    """Told twice and half the model's own gain: closed form of two Gaussians' ratio; what was measured stays."""
+    clean = torch.randn(1, 2, 96, 96, generator=torch.Generator().manual_seed(0)).double()
+    measured = sharp_task.degrade(clean, sharp_task.observe({"image": torch.zeros(1, 2, 24, 24).double()}))
+    told = sharp_task.observe({"image": measured}, {"target_mtf": (0.8, 0.2)})
+    changed = sharp_task.project(clean, told)
+    expected = 20 * torch.log10(torch.tensor([[2.0], [0.5]])) * torch.tensor([48 / 96, 76 / 96]) ** 2
+    torch.testing.assert_close(power_over(changed, clean).float(), expected, atol=0.25, rtol=0)
+    before, after = (
+        (sharp_task.degrade(x, told) - measured).square().mean() for x in (torch.zeros_like(clean), changed)
+    )
+    assert after < 1e-3 * before
+
+
+def test_the_models_own_sharpness_changes_nothing(sharp_task: SuperResolution, task: SuperResolution) -> None:
+    image = power_law_scene(64)[..., ::4, ::4].double()
+    x = torch.randn(1, 2, 64, 64, generator=torch.Generator().manual_seed(0)).double()
+    told, untold = (sharp_task.observe({"image": image}, given) for given in ({"target_mtf": (0.4,)}, None))
+    torch.testing.assert_close(sharp_task.project(x, told), task.project(x, task.observe({"image": image})))
+    assert torch.equal(sharp_task.project(x, untold), task.project(x, task.observe({"image": image})))
+    assert torch.equal(told.numbers, untold.numbers)
+    assert sharp_task.radius == task.radius + sensor.GAIN_RADIUS
+
+
+@pytest.mark.parametrize("given", [{"target_mtf": (1.2,)}, {"target_mtf": (0.3, 0.3, 0.3)}])
+def test_an_impossible_sharpness_is_refused(sharp_task: SuperResolution, given: dict[str, tuple[float, ...]]) -> None:
+    with pytest.raises(OptionError, match=r"target_mtf is .*; needs 1 or 2 numbers from 0\.1 to 0\.95"):
+        sharp_task.observe({"image": torch.zeros(1, 2, 16, 16)}, given)
+
+
+def test_a_task_that_does_not_know_its_sharpness_says_so(task: SuperResolution) -> None:
+    with pytest.raises(OptionError, match="knows no 'target_mtf' of an instrument; it knows mtf, noise"):
+        task.observe({"image": torch.zeros(1, 2, 16, 16)}, {"target_mtf": (0.3,)})
 
 
 def test_maps_are_free_of_contrast() -> None:

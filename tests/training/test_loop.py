@@ -3,7 +3,9 @@
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,12 +15,14 @@ from odc.geo.geobox import GeoBox
 
 from sciddiff import io
 from sciddiff.errors import InputError, InterruptedRun, ModelFileError, OptionError
-from sciddiff.model import load
+from sciddiff.model import build, load, write
+from sciddiff.networks.unet import UNet
 from sciddiff.recipe import load_recipe
 from sciddiff.recipe.schema import Recipe
 from sciddiff.tasks import build_task
 from sciddiff.training import train
-from sciddiff.training.loop import learning_rate
+from sciddiff.training.begin import begun_with
+from sciddiff.training.loop import learning_rate, start
 from sciddiff.training.patches import draw_batch, open_scenes
 from sciddiff.training.validation import calibration, validation_set
 
@@ -36,6 +40,9 @@ data:
 network: {widths: [8, 8], encoder_blocks: [0, 1], denoiser_blocks: [0, 1], stem: 2, embedding: 8}
 training: {steps: 6, batch: 4, patch: 24, warmup: 2, validate_every: 3, checkpoint_every: 2}
 """
+
+
+BLOCKS: dict[str, Any] = {"encoder_blocks": [0, 1], "denoiser_blocks": [0, 1], "stem": 2}
 
 
 @pytest.fixture
@@ -122,6 +129,59 @@ def test_batches_are_functions_of_the_step(recipe: Recipe) -> None:
     assert first.shape == (4, 2, 24, 24)
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def changed(recipe: Recipe, *overrides: str) -> Recipe:
+    """The recipe with other values, its data found where they were."""
+    folder = Path(recipe.data.train[0].files()[0]).parent
+    return load_recipe(folder / "recipe.yaml", overrides=overrides)
+
+
+@pytest.fixture
+def first(recipe: Recipe, tmp_path: Path) -> Path:
+    """A model file to start from, with weights of its own."""
+    model = build(recipe.model_copy(update={"seed": 7}))
+    record = {"provenance": {"trained_on": ["elsewhere.tif"]}}
+    write(replace(model, residual_root=torch.tensor([[2.0, 0.5], [0.5, 1.0]]), record=record), tmp_path / "first.model")
+    return tmp_path / "first.model"
+
+
+def test_a_run_begins_with_a_models_weights(recipe: Recipe, first: Path, tmp_path: Path) -> None:
+    old = load(first)
+    begun = changed(recipe, f"training.start={first}", "training.steps=2", "training.learning_rate=1e-9")
+    new = load(train(begun, tmp_path / "second"))
+    for name, value in old.network.state_dict().items():
+        torch.testing.assert_close(new.network.state_dict()[name], value, atol=1e-4, rtol=0)
+    assert torch.equal(new.residual_root, old.residual_root)
+    assert new.record["provenance"]["trained_on"] == ["elsewhere.tif", "full.tif", "red.tif"]
+
+
+def test_inputs_that_the_model_lacks_begin_without_effect(recipe: Recipe, first: Path) -> None:
+    old = load(first)
+    new = build(recipe)
+    with torch.random.fork_rng():
+        wider = UNet(2, new.task.maps, new.task.numbers + 3, widths=[8, 8], **BLOCKS, embedding=8)
+        wider = replace(new, network=wider)
+    wider = begun_with(wider, old)
+    maps, numbers = torch.randn(1, new.task.maps, 24, 24), torch.randn(1, new.task.numbers + 3)
+    expected = old.network.encode(maps, numbers[:, : new.task.numbers]).pyramid
+    for ours, theirs in zip(wider.network.encode(maps, numbers).pyramid, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("network.widths=[8, 16]", r"needs to be \(16, "),
+        ("network.embedding=4", r"is \(8, 5\), needs to be \(4, 5\)"),
+        ("network.encoder_blocks=[0, 2]", "not there"),
+        ("network.encoder_blocks=[0, 0]", "no place for"),
+        ("training.start=nowhere", "neither a file nor a shipped name"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_no_start(recipe: Recipe, first: Path, override: str, message: str) -> None:
+    with pytest.raises((OptionError, ModelFileError), match=message):
+        start(changed(recipe, f"training.start={first}", override), "cpu")
 
 
 def test_optional_bands_are_lacking_now_and_then(recipe: Recipe) -> None:

@@ -1,0 +1,244 @@
+"""OME-XML (2016-06 and the earlier ones, whose elements have the same names) read into the profile of a stack."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from sciddiff.io.stack_profile import Annotation, Channel, Objective, Spatial, StackProfile, Units, channel_names
+from sciddiff.io.units import micrometres, seconds, symbol_of
+
+CARRIED = (
+    "AcquisitionMode",
+    "ContrastMethod",
+    "IlluminationType",
+    "NDFilter",
+    "PinholeSize",
+    "PinholeSizeUnit",
+    "PockelCellSetting",
+)
+"""Attributes of a channel that are written again as they were read."""
+OBJECTIVE = (
+    "Manufacturer",
+    "Model",
+    "SerialNumber",
+    "LotNumber",
+    "Correction",
+    "CalibratedMagnification",
+    "WorkingDistance",
+    "WorkingDistanceUnit",
+    "Iris",
+)
+LEFT_OUT = {
+    *("Arc", "Detector", "Dichroic", "Experimenter", "Filament", "Filter", "FilterSet", "ImagingEnvironment", "Laser"),
+    *("LightEmittingDiode", "Plate", "Project", "ROI", "Screen", "StageLabel"),
+    *(f"{kind}Annotation" for kind in ("Boolean", "Comment", "Double", "File", "List", "Long", "Tag", "Term", "XML")),
+}
+"""Elements that a profile has no place for."""
+MICROSCOPE = ("Manufacturer", "Model", "SerialNumber", "LotNumber", "Type")
+
+
+def elements(text: str | None, name: str) -> list[Any]:
+    """Return the elements of a name, in the order of the text; none of a text that is no XML.
+
+    Parameters
+    ----------
+    text
+        OME-XML.
+    name
+        Without its namespace.
+    """
+    return [] if (root := _root(text)) is None else _all(root, name)
+
+
+def profile_from_ome(text: str, *, axes: str, dtype: str, count: int) -> StackProfile:
+    """Return what OME-XML says of its first image.
+
+    Parameters
+    ----------
+    text
+        OME-XML; where it is damaged the profile says what is known otherwise.
+    axes, dtype
+        Of the pixels.
+    count
+        Of channels.
+    """
+    root = _root(text)
+    image = None if root is None else _first(root, "Image")
+    pixels = None if image is None else _first(image, "Pixels")
+    if root is None or image is None or pixels is None:
+        return StackProfile(dtype, tuple(Channel(name) for name in channel_names([None] * count)), axes)
+    planes = _all(pixels, "Plane")
+    first = next((plane for plane in planes if _at(plane) == (0, 0, 0)), None)
+    place, place_unit = _triple(first, "Position{}", "reference frame")
+    size, size_unit = _triple(pixels, "PhysicalSize{}", "µm")
+    sizes = Spatial(*(_positive(number, unit) for number, unit in zip(size, size_unit, strict=True)))
+    bits = pixels.get("SignificantBits", "")
+    return StackProfile(
+        dtype,
+        _channels(pixels, planes, count),
+        axes,
+        pixel_size=sizes,
+        pixel_unit=size_unit,
+        position=place,
+        position_unit=place_unit,
+        time_increment=_time(pixels, "TimeIncrement"),
+        time_unit=symbol_of(pixels.get("TimeIncrementUnit", "s")),
+        times=_times(planes, int(pixels.get("SizeT", 1))),
+        objective=_objective(root, image),
+        name=image.get("Name"),
+        description=_text(image, "Description"),
+        acquired=_text(image, "AcquisitionDate"),
+        significant_bits=int(bits) if bits.isdecimal() else None,
+        microscope=_kept(_referred(root, image, "InstrumentRef", "Instrument", "Microscope"), MICROSCOPE),
+        annotations=tuple(_annotation(element) for element in _all(root, "MapAnnotation")),
+        left_out=tuple(sorted({name for element in root.iter() if (name := _name(element)) in LEFT_OUT})),
+    )
+
+
+def _root(text: str | None) -> Any:
+    if not text:
+        return None
+    try:
+        return ET.fromstring(text)  # noqa: S314 - expat bounds what entities grow to
+    except ET.ParseError:
+        return None
+
+
+def _name(element: Any) -> str:
+    return str(element.tag).rpartition("}")[2]
+
+
+def _all(parent: Any, name: str) -> list[Any]:
+    return [element for element in parent.iter() if _name(element) == name]
+
+
+def _first(parent: Any, name: str) -> Any:
+    return next((element for element in parent.iter() if _name(element) == name), None)
+
+
+def _text(parent: Any, name: str) -> str | None:
+    found = next((element for element in parent if _name(element) == name), None)
+    return None if found is None or not found.text else str(found.text)
+
+
+def number_of(text: str | None) -> float | None:
+    """Return a finite number, or None for what is none.
+
+    Parameters
+    ----------
+    text
+        Of an attribute.
+    """
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _positive(number: float | None, unit: str) -> float | None:
+    return number if number is not None and number > 0 and micrometres(unit) is not None else None
+
+
+def _triple(element: Any, pattern: str, default: str) -> tuple[Spatial, Units]:
+    """Numbers along x, y and z in micrometres (as they are where their unit is no length), and their units."""
+    if element is None:
+        return Spatial(), Units()
+    numbers: list[float | None] = []
+    units = []
+    for axis in "XYZ":
+        name = pattern.format(axis)
+        number = number_of(element.get(name))
+        unit = symbol_of(element.get(f"{name}Unit", default))
+        numbers.append(None if number is None else number * (micrometres(unit) or 1.0))
+        units.append("µm" if number is None else unit)
+    return Spatial(*numbers), Units(*units)
+
+
+def _time(element: Any, name: str) -> float | None:
+    number = number_of(element.get(name))
+    unit = seconds(element.get(f"{name}Unit", "s"))
+    return None if number is None or unit is None else number * unit
+
+
+def _at(plane: Any) -> tuple[int, int, int]:
+    return int(plane.get("TheT", 0)), int(plane.get("TheC", 0)), int(plane.get("TheZ", 0))
+
+
+def _times(planes: Sequence[Any], frames: int) -> tuple[float, ...]:
+    known = {place[0]: _time(plane, "DeltaT") for plane in planes if (place := _at(plane))[1:] == (0, 0)}
+    times = [time for frame in range(frames) if (time := known.get(frame)) is not None]
+    return tuple(times) if len(times) == frames else ()
+
+
+def _channels(pixels: Any, planes: Sequence[Any], count: int) -> tuple[Channel, ...]:
+    found = [element for element in pixels if _name(element) == "Channel"][:count]
+    names = channel_names([element.get("Name") for element in found] + [None] * (count - len(found)))
+    exposures: dict[int, float | None] = {}
+    for plane in planes:
+        exposures.setdefault(_at(plane)[1], _time(plane, "ExposureTime"))
+    channels = [_channel(element, name, exposures.get(at)) for at, (element, name) in enumerate(zip(found, names))]
+    return (
+        *channels,
+        *(Channel(name, exposure=exposures.get(at)) for at, name in enumerate(names) if at >= len(found)),
+    )
+
+
+def _channel(element: Any, name: str, exposure: float | None) -> Channel:
+    colour = number_of(element.get("Color"))
+    return Channel(
+        name,
+        colour=None if colour is None else f"{int(colour) & 0xFFFFFFFF:08X}",
+        emission=_wavelength(element, "EmissionWavelength"),
+        excitation=_wavelength(element, "ExcitationWavelength"),
+        exposure=exposure,
+        fluor=element.get("Fluor"),
+        attributes=_kept(element, CARRIED),
+    )
+
+
+def _wavelength(element: Any, name: str) -> float | None:
+    """In nm."""
+    number = number_of(element.get(name))
+    unit = micrometres(element.get(f"{name}Unit", "nm"))
+    if number is None or unit is None:
+        return None
+    return number if unit == 1e-3 else number * unit * 1e3
+
+
+def _kept(element: Any, names: Sequence[str]) -> dict[str, str]:
+    return {} if element is None else {name: element.get(name) for name in names if element.get(name)}
+
+
+def _referred(root: Any, image: Any, reference: str, kind: str, inner: str) -> Any:
+    """The inner element of what an image refers to; None where it does not."""
+    link = next((element for element in image if _name(element) == reference), None)
+    if link is None:
+        return None
+    holder = next((element for element in _all(root, kind) if element.get("ID") == link.get("ID")), None)
+    return None if holder is None else _first(holder, inner)
+
+
+def _objective(root: Any, image: Any) -> Objective | None:
+    settings = next((element for element in image if _name(element) in {"ObjectiveSettings", "ObjectiveRef"}), None)
+    found = _all(root, "Objective")
+    if settings is not None:
+        found = [element for element in found if element.get("ID") == settings.get("ID")]
+    elif len(found) > 1:  # which of them took the image, nobody knows
+        return None
+    if not found:
+        return None
+    element = found[0]
+    return Objective(
+        na=number_of(element.get("LensNA")),
+        magnification=number_of(element.get("NominalMagnification")),
+        immersion=element.get("Immersion"),
+        refractive_index=None if settings is None else number_of(settings.get("RefractiveIndex")),
+        attributes=_kept(element, OBJECTIVE),
+    )
+
+
+def _annotation(element: Any) -> Annotation:
+    pairs = tuple((pair.get("K") or "", pair.text or "") for pair in _all(element, "M"))
+    return Annotation(element.get("Namespace") or "", pairs)

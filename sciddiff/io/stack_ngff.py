@@ -1,0 +1,164 @@
+"""OME-Zarr as others write it (NGFF 0.4 on Zarr v2, 0.5 on Zarr v3): its first image, its axes, what it says."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from sciddiff.errors import InputError
+from sciddiff.io.ome_xml import profile_from_ome
+from sciddiff.io.stack_profile import (
+    FORMAT,
+    Channel,
+    Spatial,
+    StackProfile,
+    Units,
+    channel_names,
+    stack_profile_from_dict,
+)
+from sciddiff.io.units import micrometres, seconds, symbol_of
+
+ATTRIBUTE = "sciddiff"
+FAULTS = (OSError, ValueError, KeyError, TypeError, IndexError)
+VERSIONS = ("0.4", "0.5")
+
+
+def is_ngff(path: str) -> bool:
+    """Return whether a folder is an OME-Zarr image, or holds some as `bioformats2raw` lays them out.
+
+    Parameters
+    ----------
+    path
+        Of a folder.
+    """
+    try:
+        _image(path)
+    except (*FAULTS, InputError):
+        return False
+    return True
+
+
+def _image(path: str) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """Group, its first multiscale, and what holds that."""
+    group: Any = zarr.open_group(path, mode="r")
+    attrs = dict(group.attrs)
+    said = attrs.get("ome", attrs)
+    if "multiscales" not in said and ("bioformats2raw.layout" in said and "0" in group):
+        group = group["0"]
+        attrs = dict(group.attrs)
+        said = attrs.get("ome", attrs)
+    return group, said["multiscales"][0], said
+
+
+def open_ngff(path: str) -> tuple[str, Any]:
+    """Return the axes, one letter a dimension, and the finest array of the first image of an OME-Zarr.
+
+    Parameters
+    ----------
+    path
+        Of its folder.
+
+    Raises
+    ------
+    InputError
+        It is damaged, is none, or is of a version that has no axes.
+    """
+    try:
+        group, scales, _ = _image(path)
+        array = group[scales["datasets"][0]["path"]]
+    except FAULTS as error:
+        raise InputError(f"{path}: cannot be opened as an OME-Zarr: {error!r}") from error
+    if "axes" not in scales:
+        version = scales.get("version", "unknown")
+        raise InputError(
+            f"{path}: an OME-Zarr of version {version} without axes; versions {', '.join(VERSIONS)} are read"
+        )
+    letters = "".join(_letter(axis) for axis in scales["axes"])
+    if len(letters) != len(array.shape):
+        raise InputError(f"{path}: has the axes {letters} but {len(array.shape)} dimensions: damaged")
+    return letters, array
+
+
+def _letter(axis: Any) -> str:
+    """One of TCZYX, or ? for an axis of another name."""
+    name = str(axis["name"] if isinstance(axis, Mapping) else axis)
+    kind = str(axis.get("type", "")) if isinstance(axis, Mapping) else ""
+    letter = {"time": "T", "channel": "C"}.get(kind, name.upper())
+    return letter if letter in {*"TCZYX"} else "?"
+
+
+def profile_from_ngff(path: str, *, axes: str, dtype: str, count: int) -> StackProfile:
+    """Return what an OME-Zarr says beside its pixels.
+
+    Parameters
+    ----------
+    path
+        Of its folder.
+    axes, dtype
+        Of the pixels.
+    count
+        Of channels.
+    """
+    group, scales, said = _image(path)
+    own = group.attrs.get(ATTRIBUTE)
+    if isinstance(own, Mapping) and own.get("format") == FORMAT:
+        return replace(stack_profile_from_dict(own["profile"]), axes=axes, dtype=dtype)
+    xml = Path(path, "OME", "METADATA.ome.xml")
+    if xml.is_file():
+        base = profile_from_ome(xml.read_text(encoding="utf-8"), axes=axes, dtype=dtype, count=count)
+    else:
+        base = StackProfile(dtype, _channels(said.get("omero", {}), count), axes, name=scales.get("name"))
+    return _placed(base, scales, axes)
+
+
+def _placed(profile: StackProfile, scales: Mapping[str, Any], axes: str) -> StackProfile:
+    scale, shift = _transform(scales, len(axes))
+    units = dict(zip(axes, (_unit(axis) for axis in scales["axes"]), strict=True))
+    sizes, places = [], []
+    for axis in "XYZ":
+        factor = micrometres(units.get(axis) or "")
+        at = axes.find(axis)
+        sizes.append(scale[at] * factor if factor is not None else None)
+        places.append(shift[at] * factor if factor is not None and shift is not None else None)
+    second = seconds(units.get("T") or "")
+    told = Units(*(units.get(axis) or "µm" for axis in "XYZ"))
+    return replace(
+        profile,
+        pixel_size=Spatial(*sizes),
+        pixel_unit=told,
+        position=Spatial(*places) if shift is not None else profile.position,
+        position_unit=told if shift is not None else profile.position_unit,
+        time_increment=scale[axes.find("T")] * second if second is not None else None,
+        time_unit=units.get("T") or "s",
+    )
+
+
+def _unit(axis: Any) -> str | None:
+    unit = axis.get("unit") if isinstance(axis, Mapping) else None
+    return None if unit is None else symbol_of(str(unit))
+
+
+def _transform(scales: Mapping[str, Any], count: int) -> tuple[list[float], list[float] | None]:
+    """Scale and translation of the finest level, those of the whole image applied after."""
+    steps = [*scales["datasets"][0].get("coordinateTransformations", ())]
+    steps += scales.get("coordinateTransformations", ())
+    scale, shift = np.ones(count), np.zeros(count)
+    for step in steps:
+        if isinstance(factor := step.get("scale"), Sequence):
+            scale, shift = scale * factor, shift * factor
+        elif isinstance(further := step.get("translation"), Sequence):
+            shift = shift + further
+    moved = any(step.get("type") == "translation" for step in steps)
+    return [float(number) for number in scale], [float(number) for number in shift] if moved else None
+
+
+def _channels(omero: Mapping[str, Any], count: int) -> tuple[Channel, ...]:
+    said = [*omero.get("channels", ())][:count]
+    names = channel_names([item.get("label") for item in said] + [None] * (count - len(said)))
+    colours = [str(item.get("color", "")).lstrip("#").upper() for item in said] + [""] * count
+    return tuple(
+        Channel(name, colour=f"{colour}FF" if len(colour) == 6 else None) for name, colour in zip(names, colours)
+    )

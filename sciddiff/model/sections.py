@@ -1,0 +1,165 @@
+"""Volumes through a network of two dimensions: sections along depth, across and along the rows, averaged.
+
+A task that makes planes (`depth_ratio`) sees sections of a volume whose rows are planes: all those along x, and all
+those along y. Both give an estimate of each voxel; their mean agrees with the measurement as each of them does, for
+what was measured is linear along depth.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sciddiff.model.engine import Restorer, restore
+from sciddiff.model.layout import Layout
+from sciddiff.model.windows import Window, read_padded
+from sciddiff.tasks import Instrument
+
+AT_ONCE = 16
+"""Sections that go through the network together."""
+
+
+def planes_under(layout: Layout, window: Window, *, ratio: int, planes: int) -> list[int]:
+    """Measured planes under a core and its halo along depth, the first and last standing in beyond the ends.
+
+    Parameters
+    ----------
+    layout
+        Of the result.
+    window
+        The core.
+    ratio
+        Planes of the result for a measured one.
+    planes
+        Measured ones.
+    """
+    first = window.frame % (planes * ratio) - layout.halo_deep
+    count = ((layout.deep or 1) + 2 * layout.halo_deep) // ratio
+    return [min(max(first // ratio + at, 0), planes - 1) for at in range(count)]
+
+
+def read_volume(
+    image: xr.DataArray, layout: Layout, window: Window, *, ratio: int, fallback: Sequence[float]
+) -> NDArray[np.floating]:
+    """What was measured under a core and its halo, (bands, planes, side, side), filled where invalid.
+
+    Parameters
+    ----------
+    image
+        (band, t, z, y, x).
+    layout, window, ratio
+        See `planes_under`.
+    fallback
+        See `windows.fill_invalid`.
+    """
+    planes, side = image.sizes["z"], layout.tile + 2 * layout.halo
+    t = window.frame // (planes * ratio)
+    under = planes_under(layout, window, ratio=ratio, planes=planes)
+    row, col = window.row - layout.halo, window.col - layout.halo
+    read = {
+        z: read_padded(image.isel(t=t, z=z), row=row, col=col, height=side, width=side, fallback=fallback)[0]
+        for z in sorted(set(under))
+    }
+    return np.stack([read[z] for z in under], axis=1)
+
+
+def restore_volume(
+    model: Restorer,
+    volume: Tensor,
+    layout: Layout,
+    window: Window,
+    told: Instrument,
+    *,
+    steps: int,
+    samples: int,
+    seed: int,
+    method: str,
+    channel: int = 0,
+) -> Iterator[Tensor]:
+    """Posterior mean of a core, then its samples one by one, (1, c, depth, h, w).
+
+    Parameters
+    ----------
+    model
+        The model.
+    volume
+        (c, planes, side, side), as `read_volume` gives it.
+    layout, window
+        Of the core.
+    told
+        What is known of the instrument.
+    steps, samples, seed, method, channel
+        See `engine.restore`.
+
+    Notes
+    -----
+    The two kinds of sections draw independent noise, so a sample departs from the mean by the sum of both departures
+    over the root of two: its variance is the mean of theirs.
+    """
+    along_x = volume.permute(2, 0, 1, 3)[layout.halo : layout.halo + window.height]  # y c z x
+    along_y = volume.permute(3, 0, 1, 2)[layout.halo : layout.halo + window.width]  # x c z y
+    corner = window.frame - layout.halo_deep
+    views = (
+        (along_x, window.row, window.col, window.width, (1, 2, 0, 3)),
+        (along_y, window.col, window.row, window.height, (1, 2, 3, 0)),
+    )
+    streams = []
+    for number, (sections, first, start, length, order) in enumerate(views):
+        found = _restored(
+            model,
+            sections,
+            told,
+            origins=[(first + at, corner, start - layout.halo) for at in range(len(sections))],
+            steps=steps,
+            samples=samples,
+            seed=seed,
+            method=method,
+            channel=2 * channel + number,
+        )
+        depth = slice(layout.halo_deep, layout.halo_deep + window.depth)
+        across = slice(layout.halo, layout.halo + length)
+        streams.append([part[:, :, depth, across].permute(*order)[None] for part in found])
+    means = [stream[0] for stream in streams]
+    mean = (means[0] + means[1]) / 2
+    yield mean
+    for one, other in zip(streams[0][1:], streams[1][1:], strict=True):
+        yield mean + (one - means[0] + other - means[1]) / math.sqrt(2)
+
+
+def _restored(
+    model: Restorer,
+    sections: Tensor,
+    told: Instrument,
+    *,
+    origins: Sequence[tuple[int, int, int]],
+    steps: int,
+    samples: int,
+    seed: int,
+    method: str,
+    channel: int,
+) -> list[Tensor]:
+    """Mean and samples of all sections, (n, c, z, across) each."""
+    name = model.task.inputs[0].name
+    parts: list[list[Tensor]] = []
+    for first in range(0, len(sections), AT_ONCE):
+        taken = sections[first : first + AT_ONCE]
+        missing = AT_ONCE - len(taken)  # sums are rounded in another order in a batch of another size
+        taken = torch.cat([taken, taken[-1:].expand(missing, *taken.shape[1:])])
+        places = [*origins[first : first + AT_ONCE], *[origins[-1]] * missing]
+        obs = model.task.observe({name: taken.contiguous()}, told)
+        stream = restore(
+            model,
+            obs,
+            origins=places,
+            steps=steps,
+            samples=samples,
+            seed=seed,
+            method=method,
+            channel=channel,
+        )
+        parts.append([part[: AT_ONCE - missing] for part in stream])
+    return [torch.cat(pieces) for pieces in zip(*parts, strict=True)]

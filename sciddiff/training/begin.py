@@ -1,0 +1,57 @@
+"""A run that begins with another model's weights."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from sciddiff.errors import OptionError
+from sciddiff.model import Model
+
+
+def begun_with(model: Model, other: Model) -> Model:
+    """The model with another's weights and covariance; what it sees more than the other begins without effect.
+
+    Parameters
+    ----------
+    model
+        As its recipe builds it.
+    other
+        Of the same network, but for inputs at the end that it may lack: their weights are zero.
+
+    Raises
+    ------
+    OptionError
+        Where the networks differ by more than that.
+    """
+    weights = other.network.state_dict()
+    shapes = {name: tuple(value.shape) for name, value in weights.items()}
+    for name, value in model.network.state_dict().items():
+        if name not in weights or not _fits(shapes[name], tuple(value.shape)):
+            raise OptionError(
+                f"training.start: {name} of {other.recipe.name} is {shapes.pop(name, 'not there')}, needs to be "
+                f"{tuple(value.shape)}; take its network and its bands, or another model to start from"
+            )
+        weights[name] = _grown(weights[name], value)
+    spare = sorted(set(weights) - set(model.network.state_dict()))
+    if spare or other.residual_root.shape != model.residual_root.shape:
+        raise OptionError(
+            f"training.start: {other.recipe.name} has {', '.join(spare) or f'{len(other.residual_root)} bands'}, which "
+            f"{model.recipe.name} has no place for; take its network and its bands, or another model to start from"
+        )
+    model.network.load_state_dict(weights)
+    record = {"provenance": other.record.get("provenance", {})}
+    return replace(model, residual_root=other.residual_root.to(model.residual_root), record=record)
+
+
+def _fits(old: tuple[int, ...], new: tuple[int, ...]) -> bool:
+    """Whether the shapes are alike, but for more inputs (the second axis)."""
+    return old == new or (len(old) == len(new) > 1 and old[1] < new[1] and old[:1] + old[2:] == new[:1] + new[2:])
+
+
+def _grown(old: Tensor, like: Tensor) -> Tensor:
+    """The old weights, followed by zeros up to the shape of `like`."""
+    if old.shape == like.shape:
+        return old
+    more = like.shape[1] - old.shape[1]
+    return torch.cat([old, old.new_zeros(len(old), more, *old.shape[2:])], 1)
