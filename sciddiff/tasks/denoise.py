@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import product
 
 import numpy as np
 import torch
@@ -11,9 +13,11 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from sciddiff.baselines import denoising
 from sciddiff.errors import OptionError
 from sciddiff.physics import anscombe, thinning
 from sciddiff.physics.fractal import uniform
+from sciddiff.physics.noise_estimation import noise_law
 from sciddiff.recipe.tasks import Denoise as Settings
 from sciddiff.tasks import local, wiener
 from sciddiff.tasks.base import Condition, Input, Instrument, Observation, OneImage
@@ -32,12 +36,12 @@ CLIPPED = (0.99, 1.0)
 """Range of the quantile that becomes the last byte."""
 INFLATED, INFLATION = 0.25, 1.5
 """Share of the estimated laws that took texture for noise, and the largest logarithm by which they are too high."""
+SURVEYED, SIDE = 16, 1024
+"""Windows, and pixels along a side of one, in which the noise of a channel is measured at most."""
+STRENGTHS = {"gaussian": 1.4, "non-local means": 0.8, "cosine": 3.0}
+"""Of the classical methods that results are compared with."""
 TRUST_OF_HALF = 0.05
 """Weight of a window whose truth is the other, noisy half of its photons: its errors are mostly that half's noise."""
-
-
-LOOKED_AT, SIDE = 16, 1024
-"""Planes of a channel, and the largest side of the middle of each, in which the noise is measured."""
 
 
 class Denoise(OneImage):
@@ -78,11 +82,9 @@ class Denoise(OneImage):
         Instrument
             `gain` and `variance`, one number a channel.
         """
-        from sciddiff.physics.noise_estimation import noise_law
-
-        laws = [noise_law(_looked_at(image.isel(band=at))) for at in range(image.sizes["band"])]
+        laws = [noise_law(_sampled(image.isel(band=at))) for at in range(image.sizes["band"])]
         gains, variances = zip(*laws, strict=True)
-        return {"gain": tuple(map(float, gains)), "variance": tuple(map(float, variances))}
+        return {"gain": gains, "variance": variances}
 
     def observe(self, inputs: Mapping[str, Tensor], instrument: Instrument | None = None) -> Observation:
         """Join an image with its noise law.
@@ -219,8 +221,35 @@ class Denoise(OneImage):
         return x
 
     def baselines(self) -> Mapping[str, Callable[[Observation], Tensor]]:
-        """The base itself."""
-        return {"linear": self.base}
+        """The base itself, and classical methods of one strength on the stabilised image."""
+        named = {name.replace(" ", "_"): partial(self._classical, name) for name in STRENGTHS}
+        return {"linear": self.base, **named}
+
+    def _classical(self, method: str, obs: Observation) -> Tensor:
+        image, law = obs.inputs["image"], zip(obs.instrument["gain"].tolist(), obs.instrument["variance"].tolist())
+        done = [
+            denoising.denoise(each[0].cpu().numpy(), method, strength=STRENGTHS[method], law=own)
+            for each, own in zip(image, law)
+        ]
+        return torch.from_numpy(np.stack(done))[:, None].to(image)
+
+
+def _sampled(image: xr.DataArray) -> NDArray[np.float64]:
+    """Windows of an image or stack (..., y, x), evenly taken, NaN where invalid or outside; (n, SIDE, SIDE) at most."""
+    height, width = image.shape[-2:]
+    lines = (range(0, height, SIDE), range(0, width, SIDE))
+    places = list(product(*(range(length) for length in image.shape[:-2]), *lines))
+    sampled = []
+    for at in np.unique(np.linspace(0, len(places) - 1, SURVEYED).round().astype(int)):
+        *plane, row, col = places[at]
+        rows, cols = slice(row, row + SIDE), slice(col, col + SIDE)
+        part = image[(*plane, rows, cols)]
+        values = part.values.astype(np.float64)
+        if "valid" in part.coords:
+            values = np.where(part.valid.values, values, np.nan)
+        outside = ((0, min(height, SIDE) - len(values)), (0, min(width, SIDE) - values.shape[1]))
+        sampled.append(np.pad(values, outside, constant_values=np.nan))
+    return np.stack(sampled)
 
 
 def _column(numbers: Tensor) -> Tensor:
@@ -303,14 +332,3 @@ def _misjudged(obs: Observation, off: Tensor, source: Generator) -> Observation:
         "variance": torch.where(off > 0, at_low - slope * low, variance),
     }
     return replace(obs, instrument=told)
-
-
-def _looked_at(channel: xr.DataArray) -> NDArray[np.floating]:
-    """The middle of evenly spread planes of a channel ([t, z,] y, x), (planes, h, w)."""
-    cut = {axis: slice(max((channel.sizes[axis] - SIDE) // 2, 0), (channel.sizes[axis] + SIDE) // 2) for axis in "yx"}
-    channel = channel.isel(cut)
-    if "z" not in channel.dims:
-        return channel.values[None]
-    planes = [(t, z) for t in range(channel.sizes["t"]) for z in range(channel.sizes["z"])]
-    chosen = planes[:: -(-len(planes) // LOOKED_AT)]
-    return np.stack([channel.isel(t=t, z=z).values for t, z in chosen])
