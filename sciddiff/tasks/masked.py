@@ -25,7 +25,7 @@ LEVEL = 65
 """Side in pixels of the window of the levels that a date is matched about."""
 NEIGHBOURHOODS = (3, 5, 9)
 """Sides, in cells, of the windows in which a date is matched; see `regression.gather`."""
-RIDGE, FEW = 5.0, 16.0
+RIDGE, FEW = 5.0, 4.0
 """Pixels that the beliefs count for that the bands of a date tell nothing of the image, and that its error is the
 image's own spread."""
 FLAT = 1e-9
