@@ -28,6 +28,7 @@ from sciddiff.io.target import fitting
 from sciddiff.model import Model
 from sciddiff.model.fit import Fitted, fit_all, result_profile
 from sciddiff.model.layout import TOLERANCE, Layout, lay_out
+from sciddiff.model.sections import AT_ONCE
 from sciddiff.model.tiles import Request, surveyed
 from sciddiff.recipe import to_yaml
 from sciddiff.tasks import Task
@@ -331,7 +332,8 @@ def _refuse_disk(output: Path, needs: Mapping[str, int]) -> None:
 
 def _memory(model: Model, layout: Layout, products: Sequence[Product], *, batch: int) -> dict[str, int]:
     """Peak of the engine on a batch, and of joining rows of cores; see `benchmarks/memory.py`."""
-    pixels = batch * (layout.tile + 2 * layout.halo) ** 2
+    side = layout.tile + 2 * layout.halo
+    pixels = batch * side**2 if layout.deep is None else AT_ONCE * side * (layout.deep + 2 * layout.halo_deep)
     widths = model.recipe.network.widths
     finest = 6 * max(width / (model.recipe.network.stem * 2**level) ** 2 for level, width in enumerate(widths))
     engine = pixels * FLOAT_BYTES * (10 * len(model.task.bands) + finest)

@@ -18,8 +18,8 @@ TOLERANCE = 1e-3
 """Change of a pixel that a narrower halo may cause, in spreads of the residual."""
 LOOK, LOOKS, PLANES = 256, 64, 16
 """Side and number of the windows, and number of a stack's planes, from which the global statistics come."""
-DEEP_TILE = 96
-"""Largest side of a core of several planes, unless less is asked for: it is as deep as wide."""
+DEEP_TILE = 128
+"""Largest side of a core of several planes, which is up to twice as deep: most stacks fit, and need no halo in depth."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def lay_out(
         fallback=global_means(model, fitted) if fallback is None else fallback,
         offset=fitted.offset,
         frames=frames,
-        deep=None if deep is None or frames is None else min(tile, round_up(frames[1], unit)),
+        deep=None if deep is None or frames is None else min(2 * tile, round_up(frames[1], unit)),
         halo_deep=0 if deep is None else round_up(halo, unit),
     )
 
