@@ -20,7 +20,7 @@ from sciddiff.physics.fractal import uniform
 from sciddiff.physics.noise_estimation import noise_law
 from sciddiff.recipe.tasks import Denoise as Settings
 from sciddiff.tasks import local, wiener
-from sciddiff.tasks.base import Condition, Input, Instrument, Observation, OneImage
+from sciddiff.tasks.base import LINEAR, Condition, Input, Instrument, Observation, OneImage
 from sciddiff.tasks.instrument import checked
 
 LIMITS = {"gain": (0.0, math.inf, 1), "variance": (-math.inf, math.inf, 1)}
@@ -223,7 +223,7 @@ class Denoise(OneImage):
     def baselines(self) -> Mapping[str, Callable[[Observation], Tensor]]:
         """The base itself, and classical methods of one strength on the stabilised image."""
         named = {name.replace(" ", "_"): partial(self._classical, name) for name in STRENGTHS}
-        return {"linear": self.base, **named}
+        return {LINEAR: self.base, **named}
 
     def _classical(self, method: str, obs: Observation) -> Tensor:
         image, law = obs.inputs["image"], zip(obs.instrument["gain"].tolist(), obs.instrument["variance"].tolist())
