@@ -218,7 +218,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         field = measured(model, name)
         cases = {f"{name}, real": field}
         cases |= {
-            f"{name}, {dose} electrons": simulated(field.truth, dose, like=field.image, model=model) for dose in DOSES
+            f"{name}, {dose} electrons": simulated(part(field).truth, dose, like=field.image, model=model)
+            for dose in DOSES
         }
         for title, case in cases.items():
             found = restored(model, case, baselines)
