@@ -33,7 +33,9 @@ from sciddiff.model import Model, load
 from sciddiff.tasks import Instrument
 
 TRAINING, TEST = "actin20x", ("mito60x", "nucleus")
-DOSES = (10, 30, 100, 300)
+SIDE = 512
+"""Of the part of a field in which exposures are simulated and samples drawn; real pictures are scored whole."""
+DOSES = (10, 30, 100)
 """Electrons of bright structures above the background in the simulated exposures."""
 BACKGROUND, READ = 2.0, 1.0
 CLEAN_DOSES, COARSEN = (2000, 10000), 4
@@ -68,6 +70,13 @@ def measured(model: Model, name: str) -> Field:
     """A field with little light and its reference."""
     low, high = (opened(folder() / f"hagen_{name}_{light}snr.tif") for light in ("low", "high"))
     return Field(low, model.task.survey(low), high.values[0].astype(np.float64))
+
+
+def part(field: Field) -> Field:
+    """The middle of a field, its law that of the whole."""
+    top, left = ((side - min(side, SIDE)) // 2 for side in field.truth.shape)
+    rows, cols = slice(top, top + SIDE), slice(left, left + SIDE)
+    return Field(field.image.isel(y=rows, x=cols), field.law, field.truth[rows, cols])
 
 
 def simulated(truth: Image, dose: float, *, like: xr.DataArray, model: Model) -> Field:
@@ -209,7 +218,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         field = measured(model, name)
         cases = {f"{name}, real": field}
         cases |= {
-            f"{name}, {dose} electrons": simulated(field.truth, dose, like=field.image, model=model) for dose in DOSES
+            f"{name}, {dose} electrons": simulated(part(field).truth, dose, like=field.image, model=model)
+            for dose in DOSES
         }
         for title, case in cases.items():
             found = restored(model, case, baselines)
@@ -217,7 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 found["regressor"] = posterior_mean(load(given.regressor), case)
             figures["scores"][title] = scores(found, case)
             show_scores(console, title, figures["scores"][title])
-            figures["uncertainty"][title] = uncertainty(model, case, given.samples)
+            figures["uncertainty"][title] = uncertainty(model, part(case), given.samples)
             show_uncertainty(console, title, figures["uncertainty"][title])
             console.print()
         for dose in CLEAN_DOSES:
