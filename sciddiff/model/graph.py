@@ -128,7 +128,7 @@ def run_torchscript(weights: bytes, image: Tensor) -> Tensor:
 def _follow_device(graph: torch.Graph) -> None:
     """Let operations that a trace has tied to the CPU run where the image is."""
     _, image = graph.inputs()  # the module itself comes first
-    constants = graph.findAllNodes("prim::Constant")  # type: ignore[attr-defined]
+    constants = graph.findAllNodes("prim::Constant")  # type: ignore[attr-defined] # not in torch's stubs
     fixed = [node for node in constants if node.output().type().kind() == "DeviceObjType"]
     if fixed:
         own = graph.create("prim::device", [image], 1)
