@@ -72,7 +72,7 @@ def main() -> None:
                 for method, image in found.items():
                     result = image.values[0].astype(np.float64)
                     psnr, period = range_invariant_psnr(result, truth), true_up_to(result, truth).length
-                    last = float(octave_difference(result[None], truth[None])[0, -1])
+                    last = float(octave_difference(result[None], truth[None])[0, 0])
                     print(f"{gain:5.2f} {noise:6.2f}  {method:<16} {psnr:6.2f} {period:8.2f}  {last:+6.1f} dB")
 
 
