@@ -34,7 +34,7 @@ from sciddiff.tasks import Instrument
 
 TRAINING, TEST = "actin20x", ("mito60x", "nucleus")
 SIDE = 512
-"""Of the part of a field in which exposures are simulated and samples drawn; real pictures are scored whole."""
+"""Of the part of a field in which baselines are tuned, cameras simulated, samples drawn; real ones are scored whole."""
 DOSES = (10, 30, 100)
 """Electrons of bright structures above the background in the simulated exposures."""
 BACKGROUND, READ = 2.0, 1.0
@@ -107,7 +107,7 @@ def law_of(field: Field) -> tuple[float, float]:
 
 def tuned(model: Model) -> dict[str, denoising.Tuned]:
     """Each baseline as it is best on the training field."""
-    field = measured(model, TRAINING)
+    field = part(measured(model, TRAINING))
     pair = field.image.values[0], matched(field)
     return {name: denoising.tuned(name, [pair], [law_of(field)]) for name in denoising.DENOISERS}
 
