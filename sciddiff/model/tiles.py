@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sciddiff.errors import OptionError
 from sciddiff.model.engine import Restorer, restore
-from sciddiff.model.fit import Fitted
+from sciddiff.model.fit import NEIGHBOUR, Fitted
 from sciddiff.model.layout import Layout, global_means
 from sciddiff.model.sections import read_volume, restore_volume
 from sciddiff.model.windows import Window, read_padded, round_up, unit_of
@@ -156,7 +156,9 @@ def _read_input(
 
 
 def _fallback(spec: Input, layout: Layout, given: Fitted) -> tuple[float, ...]:
-    return layout.fallback.get(spec.name, (0.0,) * len(given.positions))
+    """Global means of the bands of an input; of the planes beside one those of all planes."""
+    name = next(iter(layout.fallback), "") if spec.name == NEIGHBOUR else spec.name
+    return layout.fallback.get(name, (0.0,) * len(given.positions))
 
 
 def corner(layout: Layout, window: Window, *, ratio: int) -> tuple[int, int]:
