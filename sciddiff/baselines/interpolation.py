@@ -127,6 +127,14 @@ def mmse_filters(
     mtf = np.exp(-2 * math.pi**2 * sigma**2 * f2)
     auto = np.fft.ifft2(power * (mtf * np.outer(aperture, aperture)) ** 2).real
     cross = np.fft.ifft2(power * mtf * np.outer(*centres)).real
+    return solved_filters(auto, cross, ratio=ratio, radius=radius, noise=noise)
+
+
+def solved_filters(
+    auto: NDArray[np.float64], cross: NDArray[np.float64], *, ratio: int, radius: int, noise: float
+) -> Tensor:
+    """Filters from the covariances of low pixels, and of high with low ones, by distance in high pixels (periodic)."""
+    size = len(auto)
     tap = np.arange(-radius, radius + 1)
     grid = np.stack(np.meshgrid(tap, tap, indexing="ij"), -1).reshape(-1, 2)  # taps, (y, x)
     between = (grid[:, None] - grid[None]) * ratio % size

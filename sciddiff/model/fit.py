@@ -15,9 +15,8 @@ from sciddiff.io.profile import plain_profile
 from sciddiff.io.stack_profile import StackProfile
 from sciddiff.recipe.schema import Recipe
 from sciddiff.tasks import Input, Task
+from sciddiff.tasks.base import NEIGHBOUR
 
-NEIGHBOUR = "neighbour"
-"""The input that holds the planes next to one of a stack."""
 METRES_PER_DEGREE = 111_320.0
 """Of latitude, on the mean sphere."""
 MOST_DRIFT = 0.1
@@ -110,6 +109,8 @@ def result_profile(fitted: Fitted, task: Task) -> io.RasterProfile | StackProfil
     stack: StackProfile | None = fitted.image.encoding.get("stack")
     if stack is None:
         return target_profile(fitted, ratio)
+    if fitted.own_bands:  # another quantity, which the type of the image's pixels need not hold
+        stack = stack.with_dtype("float32")
     return stack.select(fitted.result_bands).rescaled(ratio, task.depth_ratio or 1)
 
 

@@ -36,6 +36,12 @@ def optics_of(profile: StackProfile) -> list[Optics | None]:
     return found
 
 
+def lateral_width(optics: Optics) -> float:
+    """Standard deviation, in pixels, of the Gaussian point spread function in focus."""
+    lateral, _ = widths(optics.na, wavelength=optics.wavelength, index=optics.index)
+    return lateral / optics.pixel_size
+
+
 def lateral_gain(optics: Optics) -> float:
     """Gain of the Gaussian point spread function at the Nyquist frequency of the pixels.
 

@@ -11,7 +11,9 @@ from sciddiff.recipe.files import find_rasters
 from sciddiff.recipe.section import BandKey, Count, Faults, Name, Positive, Section, Share, Window, bare_path, repeated
 from sciddiff.recipe.tasks import (
     CloudMask,
+    Deconvolve,
     Dehaze,
+    DehazeWidefield,
     Denoise,
     Destripe,
     FillGaps,
@@ -19,6 +21,7 @@ from sciddiff.recipe.tasks import (
     Pansharpen,
     RemoveClouds,
     SuperResolution,
+    Translate,
 )
 
 
@@ -29,7 +32,18 @@ def _kind_of_offset(value: Any) -> str:
 Offset = Annotated[float, Tag("one number")]
 Offsets = Annotated[list[float], Field(min_length=1), Tag("per band")]
 Task = Annotated[
-    SuperResolution | Pansharpen | RemoveClouds | CloudMask | Dehaze | FillGaps | Destripe | Denoise | Isotropic,
+    SuperResolution
+    | Pansharpen
+    | RemoveClouds
+    | CloudMask
+    | Dehaze
+    | FillGaps
+    | Destripe
+    | Denoise
+    | Isotropic
+    | Deconvolve
+    | DehazeWidefield
+    | Translate,
     Field(discriminator="kind"),
 ]
 
@@ -71,7 +85,10 @@ class Source(Section):
     guide: Guide | None = None
     """For tasks with further bands in their scenes."""
     noisy: Name | None = None
-    """For denoising: a raster of the same pixels measured with little light, of which `path` is the reference."""
+    """For denoising: a raster of the same pixels measured with little light, of which `path` is the reference; for
+    dehaze_widefield: measured with light out of focus."""
+    noisy_bands: Annotated[list[BandKey], Field(min_length=1)] | None = None
+    """The bands of `noisy`, where they have other names or numbers than the source's."""
     noisy_only: bool = False
     """For denoising: the source itself is noisy and has no reference; it is learned from halves of its photons."""
 
@@ -85,6 +102,8 @@ class Source(Section):
         yield from repeated("bands", self.bands or [])
         if self.noisy is not None and self.noisy_only:
             yield "noisy_only", "got it beside noisy, expected one of them: a source that has a reference is a pair"
+        if self.noisy_bands is not None and self.noisy is None:
+            yield "noisy_bands", "got it without noisy, expected it to name bands of a raster"
 
     def __eq__(self, other: object) -> bool:
         # Where it was written is no part of what it says.

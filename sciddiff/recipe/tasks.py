@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from sciddiff.recipe.section import Faults, Gain, Mtf, Name, Positive, Section, Share, ordered, pair
+from sciddiff.recipe.section import Faults, Gain, Mtf, Name, Positive, Section, Share, ordered, pair, repeated
 
 
 class Settings(Section):
@@ -226,6 +226,15 @@ class Destripe(Settings):
     """Nominal standard deviation of the offsets, as a share of a band's range; training draws up to twice that."""
 
 
+class Neighbours(Section):
+    """Further planes of a stack that a task sees beside the one that it restores."""
+
+    along: Literal["z", "t"]
+    """Whether they lie above and below, or before and after."""
+    planes: Annotated[int, Field(ge=1, le=4)] = 1
+    """How many on each side."""
+
+
 class Denoise(Settings):
     """Noise of photons and electronics in one band, such as a channel of a fluorescence microscope."""
 
@@ -237,8 +246,80 @@ class Denoise(Settings):
     """Range of the electrons of the background, likewise."""
     read_noise: Annotated[tuple[Positive, Positive], BeforeValidator(pair)] = (0.1, 5.0)
     """Range of the standard deviation of the read noise in electrons, likewise."""
+    neighbours: Neighbours | None = None
+    """Planes of a stack that are seen beside the one that is restored; null: each plane is taken for itself."""
 
     def _faults(self) -> Faults:
         yield from super()._faults()
         for key in ("dose", "background", "read_noise"):
             yield from ordered(key, getattr(self, key))
+
+
+class Deconvolve(Settings):
+    """The blur of a microscope's optics taken off one channel, on the same pixels or `ratio` times finer ones."""
+
+    kind: Literal["deconvolve"]
+    """Which task this is."""
+    ratio: Annotated[int, Field(ge=1, le=8)] = 1
+    """Pixel size of the image divided by that of the result."""
+    psf: Positive = 1.5
+    """Standard deviation of the point spread function in pixels of the image, where nothing is told of it."""
+    psf_range: Annotated[tuple[Positive, Positive], BeforeValidator(pair)] = (0.6, 3.0)
+    """Range of it drawn in training, and in which one may be told."""
+    noise: Annotated[tuple[Positive, Positive], BeforeValidator(pair)] = (3e-3, 0.5)
+    """Range of the noise drawn in training (log-uniform), as a share of the image's standard deviation; any part of its
+    variance is that of counted light."""
+
+    @property
+    def zoom(self) -> int:
+        """Target pixels along a pixel of the main image."""
+        return self.ratio
+
+    def _faults(self) -> Faults:
+        yield from super()._faults()
+        for key in ("psf_range", "noise"):
+            yield from ordered(key, getattr(self, key))
+        if not self.psf_range[0] <= self.psf <= self.psf_range[1]:
+            yield "psf", f"got {self.psf}, expected a width within psf_range, {list(self.psf_range)}"
+
+
+class DehazeWidefield(Settings):
+    """Light of other planes taken off one channel of a widefield microscope, plane by plane."""
+
+    kind: Literal["dehaze_widefield"]
+    """Which task this is."""
+    haze: Annotated[tuple[Positive, Positive], BeforeValidator(pair)] = (0.2, 4.0)
+    """Range of the mean of the light out of focus over that of the light in focus, drawn in training (log-uniform)."""
+    defocus: Annotated[tuple[Positive, Positive], BeforeValidator(pair)] = (2.5, 10.0)
+    """Range of the standard deviation, in pixels, of a point in the nearest plane that is out of focus, likewise."""
+    background: Annotated[tuple[Positive, Positive], BeforeValidator(pair)] = (0.02, 2.0)
+    """Range of the mean of the smooth background over that of the light in focus, likewise."""
+    dose: Annotated[tuple[Positive, Positive], BeforeValidator(pair)] = (30.0, 5000.0)
+    """Range of the electrons that bright structures in focus give, likewise."""
+    read_noise: Annotated[tuple[Positive, Positive], BeforeValidator(pair)] = (0.5, 5.0)
+    """Range of the standard deviation of the read noise in electrons, likewise."""
+    neighbours: Neighbours | None = None
+    """Planes of a stack that are seen beside the one in focus; null: each plane is taken for itself."""
+
+    def _faults(self) -> Faults:
+        yield from super()._faults()
+        for key in ("haze", "defocus", "background", "dose", "read_noise"):
+            yield from ordered(key, getattr(self, key))
+
+
+class Translate(Settings):
+    """Channels that were not stained, from others of the same pixels."""
+
+    kind: Literal["translate"]
+    """Which task this is."""
+    targets: Annotated[list[Name], Field(min_length=1)]
+    """Bands of the result, which the sources hold as a guide."""
+    linear: list[list[float]] | None = None
+    """The base: for each target one weight a band, then a constant, in levels (zero in the dark, one in bright
+    structures); null: found by least squares over training windows when a training begins."""
+
+    def _faults(self) -> Faults:
+        yield from super()._faults()
+        yield from repeated("targets", self.targets)
+        if self.linear is not None and len(self.linear) != len(self.targets):
+            yield "linear", f"got {len(self.linear)} rows, expected {len(self.targets)}: one a target"

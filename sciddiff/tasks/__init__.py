@@ -5,7 +5,9 @@ from typing import Any
 from sciddiff.recipe.schema import Recipe
 from sciddiff.tasks.base import LINEAR, Condition, Input, Instrument, Observation, OneImage, Task, known_name
 from sciddiff.tasks.cloud_mask import CloudMask
+from sciddiff.tasks.deconvolve import Deconvolve
 from sciddiff.tasks.dehaze import Dehaze
+from sciddiff.tasks.dehaze_widefield import DehazeWidefield
 from sciddiff.tasks.denoise import Denoise
 from sciddiff.tasks.destripe import Destripe
 from sciddiff.tasks.fill_gaps import FillGaps
@@ -13,6 +15,7 @@ from sciddiff.tasks.isotropic import Isotropic
 from sciddiff.tasks.pansharpen import Pansharpen
 from sciddiff.tasks.remove_clouds import RemoveClouds
 from sciddiff.tasks.super_resolution import SuperResolution
+from sciddiff.tasks.translate import Translate
 
 __all__ = [
     "LINEAR",
@@ -28,7 +31,9 @@ __all__ = [
 
 KINDS: dict[str, Any] = {
     "cloud_mask": CloudMask,
+    "deconvolve": Deconvolve,
     "dehaze": Dehaze,
+    "dehaze_widefield": DehazeWidefield,
     "denoise": Denoise,
     "destripe": Destripe,
     "fill_gaps": FillGaps,
@@ -36,6 +41,7 @@ KINDS: dict[str, Any] = {
     "pansharpen": Pansharpen,
     "remove_clouds": RemoveClouds,
     "super_resolution": SuperResolution,
+    "translate": Translate,
 }
 
 

@@ -132,6 +132,10 @@ class Task(Protocol):
     sees planes."""
     takes_noisy: bool
     """Whether `simulate` may be given, after the scene bands, what was really measured of the scene."""
+    counts_electrons: bool
+    """Whether what was really measured comes in electrons, and may stand alone; else in levels of its reference."""
+    levelled: bool
+    """Whether all channels of a scene come in levels of its file: zero in the dark, one in bright structures."""
     cheap: tuple[str, ...]
     """Baselines quick enough to be scored at every validation of a training, those that there are."""
     detector: str | None
@@ -223,6 +227,15 @@ class Task(Protocol):
         ...
 
 
+NEIGHBOUR = "neighbour"
+"""The input that holds the planes next to one of a stack."""
+
+
+def planes_beside(neighbours: tuple[str, int] | None) -> int:
+    """How many planes a task sees beside the one that it restores."""
+    return 0 if neighbours is None else 2 * neighbours[1]
+
+
 class OneImage:
     """What is so unless a task says otherwise: one image of any unit in, pixels where it has some, nothing beside."""
 
@@ -235,6 +248,8 @@ class OneImage:
     neighbours: tuple[str, int] | None = None
     depth_ratio: int | None = None
     takes_noisy = False
+    counts_electrons = False
+    levelled = False
     cheap: tuple[str, ...] = (LINEAR,)
     detector: str | None = None
     inputs: tuple[Input, ...]

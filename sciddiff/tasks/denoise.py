@@ -6,10 +6,8 @@ from dataclasses import replace
 from functools import partial
 from itertools import product
 
-import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
@@ -19,8 +17,18 @@ from sciddiff.physics import anscombe, thinning
 from sciddiff.physics.fractal import uniform
 from sciddiff.physics.noise_estimation import noise_law
 from sciddiff.recipe.tasks import Denoise as Settings
-from sciddiff.tasks import local, wiener
-from sciddiff.tasks.base import LINEAR, Condition, Input, Instrument, Observation, OneImage
+from sciddiff.tasks import beside, local, wiener
+from sciddiff.tasks.base import (
+    LINEAR,
+    NEIGHBOUR,
+    Condition,
+    Input,
+    Instrument,
+    Observation,
+    OneImage,
+    known_name,
+    planes_beside,
+)
 from sciddiff.tasks.instrument import checked
 
 LIMITS = {"gain": (0.0, math.inf, 1), "variance": (-math.inf, math.inf, 1)}
@@ -44,6 +52,10 @@ TRUST_OF_HALF = 0.05
 """Weight of a window whose truth is the other, noisy half of its photons: its errors are mostly that half's noise."""
 
 
+MAPS = 7
+"""Of an image alone."""
+
+
 class Denoise(OneImage):
     """x -> x + noise of variance a x + b; see `Task` for what each method does.
 
@@ -56,8 +68,8 @@ class Denoise(OneImage):
     channelwise = True
     numbers = 1
     stride = local.CELL
-    maps = 7
     takes_noisy = True
+    counts_electrons = True
     radius = wiener.RADIUS + local.DETAIL // 2 + local.NEAR // 2 + local.SPREAD // 2
 
     def __init__(self, settings: Settings, bands: Sequence[str]):
@@ -65,7 +77,9 @@ class Denoise(OneImage):
             raise OptionError(f"denoising takes one band, got {', '.join(bands)}; each has a noise of its own")
         self.settings = settings
         self.bands = self.scene_bands = tuple(bands)
-        self.inputs = (Input("image", self.bands),)
+        self.inputs = (Input("image", self.bands), *beside.inputs(settings.neighbours, self.bands))
+        self.neighbours = beside.told(settings.neighbours)
+        self.maps = MAPS + 2 * planes_beside(self.neighbours)
 
     # ---- observations ----
 
@@ -92,7 +106,7 @@ class Denoise(OneImage):
         Parameters
         ----------
         inputs
-            {"image": (b, 1, h, w)}.
+            {"image": (b, 1, h, w)}, and where the task sees further planes "neighbour", (b, 2 n, h, w).
         instrument
             `gain` (a, in the image's unit an electron) and `variance` (b, in its square, at an image of zero, where it
             is negative if the camera has an offset).
@@ -127,27 +141,29 @@ class Denoise(OneImage):
             (b, 1, h, w) in any unit; or (b, 2, h, w), what was measured of the scene beside it. Then a scene is zero in
             the dark and one in its bright structures; where something was measured both count electrons whose
             variance is their mean; where there is only that, it is split in two halves, one of which is the truth.
+            Of a task that sees further planes, these stand between the two, or after the one: clean planes, looked at
+            with noise of their own, or measured ones where the scene's own plane is; zero where there is none.
         generator
             Source of the draws.
         instrument_dropout
             Share of the scenes whose noise law is estimated, and so off, rather than known.
         """
         source = torch.Generator(clean.device).manual_seed(0) if generator is None else generator
-        paired = clean.shape[1] == 2
-        scene = clean[:, :1]
-        dark, bright = _levels(scene) if not paired else (torch.zeros_like(scene[:, 0, 0, 0]), torch.ones(()))
+        scene, planes, there, noisy = beside.split(clean, self.neighbours)
+        dark, bright = _levels(scene) if noisy is None else (torch.zeros_like(scene[:, 0, 0, 0]), torch.ones(()))
         if generator is None:  # one camera for all, as for the planes of a stack
             dark, bright = dark.amin().expand(len(scene)), bright.amax()
-        obs = self._exposed(scene, dark, bright, source, nominal=generator is None)
-        if paired:
-            obs = _measured(obs, scene, clean[:, 1:], source)
+        obs = self._exposed(torch.cat([scene, planes], 1), dark, bright, source, nominal=generator is None)
+        obs = _apart(obs, there if generator is None or not planes.shape[1] else beside.lost(there, source))
+        if noisy is not None:
+            obs = _measured(obs, scene, noisy, planes, source)
         off = uniform(source, (len(clean),), low=0, high=1) < instrument_dropout
         return _misjudged(obs, off.to(clean), source)
 
     def _exposed(
         self, scene: Tensor, dark: Tensor, bright: Tensor | float, source: Generator, *, nominal: bool
     ) -> Observation:
-        """Scenes with drawn exposures, in the unit of the scene."""
+        """Scenes (b, 1 + planes, h, w) with drawn exposures, in the unit of the scene, all planes under `image`."""
         b, settings = len(scene), self.settings
 
         def drawn(bounds: tuple[float, float]) -> Tensor:
@@ -195,7 +211,8 @@ class Denoise(OneImage):
 
         Maps, all of the stabilised image d: d and the base less the mean of d over 17 x 17, each over a spread of its
         own; what the base took off; the logarithms of both spreads and of the scale; how dark it is, because the noise
-        of few electrons is skewed whatever the transformation.
+        of few electrons is skewed whatever the transformation. Of further planes, stabilised too, each less the same
+        mean over the spread of d, and where they are known.
         """
         law, stable = self._law(obs), self._stable(obs)
         smooth = wiener.smooth(stable)
@@ -213,6 +230,9 @@ class Denoise(OneImage):
             smooth.spread.log(),
             1 / near.clamp_min(1),
         ]
+        if self.neighbours is not None:
+            planes, known = beside.given(obs, self.neighbours)
+            maps += beside.maps(anscombe.stabilise(planes, **law), known, near=near, scale=contrast)
         noise = (law["a"] * base + law["b"]).clamp_min(0) + 0.375 * law["a"].square()
         return Condition(scale=smooth.spread * noise.sqrt(), maps=torch.cat(maps, 1).clamp(-10, 10))
 
@@ -284,15 +304,22 @@ def _disturbed(counts: Tensor, electrons: Tensor, variance: Tensor, source: Gene
 
 
 def _blur(noise: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur over 5 x 5 pixels that keeps the variance of white noise."""
+    """Gaussian blur of (1, c, h, w) over 5 x 5 pixels that keeps the variance of white noise."""
     offsets = torch.arange(-2, 3, dtype=noise.dtype, device=noise.device)
     taps = torch.exp(-0.5 * (offsets / sigma) ** 2)
     kernel = taps[:, None] * taps
     kernel = kernel / kernel.square().sum().sqrt()
-    return F.conv2d(F.pad(noise, (2, 2, 2, 2), mode="reflect"), kernel[None, None])
+    padded = F.pad(noise, (2, 2, 2, 2), mode="reflect")
+    return F.conv2d(padded.transpose(0, 1), kernel[None, None]).transpose(0, 1)
 
 
-def _measured(obs: Observation, scene: Tensor, noisy: Tensor, source: Generator) -> Observation:
+def _apart(obs: Observation, known: Tensor) -> Observation:
+    """The restored plane, its truth, and those beside it where they are known, (b, planes, h, w)."""
+    inputs = {name: value[:, :1] for name, value in obs.inputs.items()}
+    return replace(obs, inputs=inputs | beside.named(obs.inputs["image"][:, 1:], known))
+
+
+def _measured(obs: Observation, scene: Tensor, noisy: Tensor, planes: Tensor, source: Generator) -> Observation:
     """Replace the simulation where something was measured: by a pair, or by two halves of it."""
     has_noisy, has_scene = (_column(part.abs().amax((1, 2, 3)) > 0) for part in (noisy, scene))
     halves = [half / 2 for half in thinning.split(noisy, a=1.0, b=0.0, generator=source)]
@@ -303,6 +330,11 @@ def _measured(obs: Observation, scene: Tensor, noisy: Tensor, source: Generator)
         "truth": torch.where(has_noisy, truth, obs.inputs["truth"]),
         "exact": (has_scene | ~has_noisy).to(noisy).expand_as(noisy),
     }
+    if planes.shape[1]:
+        half = thinning.split(planes, a=1.0, b=0.0, generator=source)[0] / 2
+        there = obs.inputs[known_name(NEIGHBOUR)]
+        seen = torch.where(has_noisy, torch.where(has_scene, planes, half), obs.inputs[NEIGHBOUR])
+        inputs |= beside.named(seen, there)
     counted = has_noisy.flatten()
     law = {"gain": 1.0, "variance": 0.0}
     instrument = {name: torch.where(counted, law[name], value) for name, value in obs.instrument.items()}

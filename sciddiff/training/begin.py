@@ -1,12 +1,22 @@
-"""A run that begins with another model's weights."""
+"""What a run begins with: another model's weights, a linear map found in closed form."""
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sciddiff.errors import OptionError
 from sciddiff.model import Model
+from sciddiff.recipe.schema import Recipe
+from sciddiff.recipe.tasks import Translate
+from sciddiff.tasks import build_task
+from sciddiff.training.patches import draw_batch, open_scenes
+
+WINDOWS = 16
+"""Batches of training windows from which a linear map is found."""
+RIDGE = 1e-4
+"""Variance, in squared levels, that is added to that of each band, so that bands that are alike share their weight."""
 
 
 def begun_with(model: Model, other: Model) -> Model:
@@ -55,3 +65,26 @@ def _grown(old: Tensor, like: Tensor) -> Tensor:
         return old
     more = like.shape[1] - old.shape[1]
     return torch.cat([old, old.new_zeros(len(old), more, *old.shape[2:])], 1)
+
+
+def with_linear_map(recipe: Recipe) -> Recipe:
+    """A recipe whose translation has its linear base: that of least squares over training windows, if none is told.
+
+    Parameters
+    ----------
+    recipe
+        Of any task; others are given back as they are.
+    """
+    if not isinstance(recipe.task, Translate) or recipe.task.linear is not None:
+        return recipe
+    task, count = build_task(recipe), len(recipe.bands)
+    scenes = open_scenes(recipe, task, recipe.data.train)
+    windows = np.concatenate([draw_batch(scenes, recipe, task, step=step) for step in range(WINDOWS)])
+    pixels = windows.swapaxes(0, 1).reshape(windows.shape[1], -1).astype(np.float64)
+    mean = pixels.mean(1)
+    bands, targets = np.split(pixels - mean[:, None], [count])
+    square = bands @ bands.T / bands.shape[1] + RIDGE * np.eye(count)
+    weights = np.linalg.solve(square, bands @ targets.T / bands.shape[1]).T
+    constants = mean[count:] - weights @ mean[:count]
+    linear = [[round(float(number), 6) for number in row] for row in np.column_stack([weights, constants])]
+    return recipe.model_copy(update={"task": recipe.task.model_copy(update={"linear": linear})})

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from sciddiff.model import Model, restore
 from sciddiff.tasks import Observation
+from sciddiff.tasks.base import planes_beside
 
 SIZES = (16, 24, 32, 48, 64, 80, 96, 128)
 CORE = 32
@@ -22,7 +23,8 @@ def halo_table(model: Model) -> dict[str, float]:
     """
     generator = torch.Generator().manual_seed(0)
     unit = max(model.task.stride, model.network.stride)
-    clean = torch.randn(1, len(model.task.scene_bands), SIDE, SIDE, generator=generator)
+    count = len(model.task.scene_bands) + planes_beside(model.task.neighbours)
+    clean = torch.randn(1, count, SIDE, SIDE, generator=generator)
     frequency = torch.fft.fftfreq(SIDE)
     power = (frequency[:, None] ** 2 + frequency[None] ** 2 + 1e-4) ** -0.65
     clean = torch.fft.ifft2(torch.fft.fft2(clean) * power).real.float().to(model.device)

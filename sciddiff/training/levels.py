@@ -1,64 +1,89 @@
-"""Scenes of tasks that learn from what was really measured: levels, pairs of little and much light, noise alone."""
+"""Scenes of tasks that learn from what was really measured: levels, pairs of little and much light, noise alone.
+
+All is affine, band by band: a line is (slope, level), and an image becomes slope image + level.
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from sciddiff import io
-from sciddiff.errors import InputError
 from sciddiff.physics.noise_estimation import noise_law
+from sciddiff.tasks.look import BRIGHT, DARK, levels_of
 
-DARK, BRIGHT = 0.01, 0.995
-"""Quantiles of a clean image that become zero and one."""
+Lines = Sequence[tuple[float, float]]
+"""Slope and level of each band."""
+
+LEAST_SHARED = 0.2
+"""Correlation below which a reference and what was measured show nothing in common to learn from."""
 
 
-def clean_levels(image: xr.DataArray) -> xr.DataArray:
-    """An image without noise, (band, y, x), each band zero in the dark and one in its bright structures."""
+def clean_lines(image: xr.DataArray) -> Lines:
+    """The lines that make each band of an image without noise, (band, y, x), zero in the dark and one where bright."""
     values, valid = io.read_window(image, slice(None), slice(None))
-    dark, bright = np.array([np.quantile(band[known], (DARK, BRIGHT)) for band, known in zip(values, valid)]).T
-    spread = np.where(bright > dark, bright - dark, 1)
-    return _with(image, (values - dark[:, None, None]) / spread[:, None, None])
+    return _to_levels([tuple(np.quantile(band[known], (DARK, BRIGHT))) for band, known in zip(values, valid)])
 
 
-def electrons(noisy: xr.DataArray) -> tuple[xr.DataArray, list[tuple[float, float]]]:
-    """A noisy image (band, y, x) in units in which the noise has the variance of the mean, and the law of each band.
+def file_lines(image: xr.DataArray) -> Lines:
+    """The same of a whole file, (band, [t, z,] y, x), as `tasks.look.levels_of` measures it."""
+    return _to_levels(list(zip(*levels_of(image), strict=True)))
+
+
+def _to_levels(bounds: Sequence[tuple[float, float]]) -> Lines:
+    spreads = [bright - dark if bright > dark else 1.0 for dark, bright in bounds]
+    return [(1 / spread, -dark / spread) for (dark, _), spread in zip(bounds, spreads, strict=True)]
+
+
+def electron_lines(noisy: xr.DataArray) -> Lines:
+    """The lines to units in which the noise of an image (band, y, x) has the variance of the mean.
 
     With Var[y] = a E[y] + b, y / a + b / a^2 is such a unit: that of electrons, read noise added to the background.
     """
     values, valid = io.read_window(noisy, slice(None), slice(None))
     laws = [_counting(np.where(known, band, np.nan)) for band, known in zip(values, valid)]
-    counts = np.stack([band / a + b / a**2 for band, (a, b) in zip(values, laws)])
-    return _with(noisy, counts), laws
+    return [(1 / a, b / a**2) for a, b in laws]
 
 
-def paired(clean: xr.DataArray, noisy: xr.DataArray, *, name: str) -> tuple[xr.DataArray, xr.DataArray]:
-    """A reference and what was measured with little light, both in electrons of the latter; (band, y, x) each.
+def lines_onto(clean: xr.DataArray, measured: xr.DataArray) -> Lines | None:
+    """The lines that bring a reference, (band, y, x), to the unit of what was measured of the same pixels.
 
-    The reference's own unit and offset are free: noisy ~ alpha reference + beta is fitted over all pixels, in this
-    direction because the reference has the less noise.
-
-    Raises
-    ------
-    InputError
-        Where the two differ in shape.
+    The reference's own unit and offset are free: measured ~ slope reference + level is fitted over all pixels, in this
+    direction because the reference has the less noise. None where the two have nothing in common.
     """
-    if clean.shape != noisy.shape:
-        raise InputError(f"{name}: {clean.shape} pixels, its noisy image {noisy.shape}; a pair needs the same pixels")
-    counts, _ = electrons(noisy)
-    (high, known), (low, seen) = (io.read_window(each, slice(None), slice(None)) for each in (clean, counts))
-    lines = [
-        np.polyfit(reference[both], measured[both], 1) for reference, measured, both in zip(high, low, known & seen)
-    ]
-    return _with(clean, np.stack([np.polyval(line, band) for line, band in zip(lines, high)])), counts
+    (high, known), (low, seen) = (io.read_window(each, slice(None), slice(None)) for each in (clean, measured))
+    lines = []
+    for reference, other, both in zip(high, low, known & seen, strict=True):
+        x, y = reference[both].astype(np.float64), other[both].astype(np.float64)
+        if not (x.std() > 0 and y.std() > 0 and np.corrcoef(x, y)[0, 1] > LEAST_SHARED):
+            return None
+        slope, level = np.polyfit(x, y, 1)
+        lines.append((float(slope), float(level)))
+    return lines
+
+
+def inverse(lines: Lines) -> Lines:
+    """The lines that lead back."""
+    return [(1 / slope, -level / slope) for slope, level in lines]
+
+
+def mapped(image: xr.DataArray, lines: Lines) -> xr.DataArray:
+    """An image (band, y, x) by its lines, in memory; without any as it is."""
+    if not lines:
+        return image
+    bands = [str(name) for name in image.band.values]
+    values, valid = io.read_window(image, slice(None), slice(None))
+    return io.from_array(along(values, lines), grid=io.grid_of(image), bands=bands, valid=valid)
+
+
+def along(values: NDArray[np.floating], lines: Lines) -> NDArray[np.float32]:
+    """Values (band, h, w) by their lines."""
+    slopes, starts = np.array(lines).T[..., None, None]
+    return (slopes * values + starts).astype(np.float32)
 
 
 def _counting(band: NDArray[np.floating]) -> tuple[float, float]:
     """Noise law whose slope is not zero: Gaussian noise is that of very many electrons."""
     a, b = noise_law(band)
     return max(a, 1e-3 * float(np.sqrt(max(b, 0)))), b
-
-
-def _with(image: xr.DataArray, values: NDArray[np.floating]) -> xr.DataArray:
-    bands = [str(name) for name in image.band.values]
-    _, valid = io.read_window(image, slice(None), slice(None))
-    return io.from_array(values.astype(np.float32), grid=io.grid_of(image), bands=bands, valid=valid)

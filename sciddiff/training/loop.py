@@ -16,7 +16,7 @@ from sciddiff.model import Model, build, load, mix_bands, write
 from sciddiff.recipe import to_yaml
 from sciddiff.recipe.schema import Recipe
 from sciddiff.stopping import stop_signals
-from sciddiff.training.begin import begun_with
+from sciddiff.training.begin import begun_with, with_linear_map
 from sciddiff.training.checkpoint import read_checkpoint, write_checkpoint
 from sciddiff.training.curves import Curves
 from sciddiff.training.ema import Average
@@ -231,6 +231,7 @@ def train(
     """
     if not recipe.data.train:
         raise OptionError(f"{recipe.name}: data.train is empty; name rasters in the recipe or with --train")
+    recipe = with_linear_map(recipe)
     folder, key = _prepare(output), run_key(recipe)
     state = start(recipe, device)
     checkpoint = folder / "checkpoint.pt"

@@ -1,9 +1,9 @@
 """Random windows straight from rasters: sample number n of step k is a pure function of (seed, k, n)."""
 
+import functools
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -17,6 +17,8 @@ from sciddiff.io.align import aligned
 from sciddiff.model.fit import is_stack
 from sciddiff.recipe.schema import Recipe, Source
 from sciddiff.tasks import Task
+from sciddiff.tasks.base import planes_beside
+from sciddiff.training import levels
 
 TRIES = 200
 """Windows looked at before a source counts as having none without invalid pixels."""
@@ -45,6 +47,49 @@ class Scene:
     weight: float
     scale: float
     offset: float | list[float]  # one, or one for each of the recipe's bands
+    beside: tuple[xr.DataArray | None, ...] = ()  # further planes, as the file holds them
+    beside_lines: levels.Lines = ()  # to the image's unit
+
+
+class Planes:
+    """The image of a file, cut to a source's window, and its planes, each made once."""
+
+    def __init__(self, whole: xr.DataArray, source: Source):
+        self.whole = whole
+        if source.window is not None:
+            row0, col0, row1, col1 = source.window
+            self.whole = whole.isel(y=slice(row0, row1), x=slice(col0, col1))
+        self._made: dict[str, xr.DataArray] = {}
+
+    @functools.cached_property
+    def lines(self) -> levels.Lines:
+        """Those to the levels of the whole."""
+        return levels.file_lines(self.whole)
+
+    def at(self, place: Place) -> xr.DataArray:
+        """One of them, (band, y, x)."""
+        place = {axis: at for axis, at in place.items() if axis in self.whole.dims}
+        return self._made.setdefault(repr(place), self.whole.isel(place))
+
+    def beside(self, place: Place, task: Task) -> tuple[xr.DataArray | None, ...]:
+        """Those that the task sees beside one; none of an image, None beyond the ends of a stack."""
+        if task.neighbours is None or not is_stack(self.whole):
+            return ()
+        along, reach = task.neighbours
+        numbers = [int(place[along]) + step for step in range(-reach, reach + 1) if step]  # type: ignore[arg-type]
+        inside = range(self.whole.sizes[along])
+        return tuple(self.at({**place, along: number}) if number in inside else None for number in numbers)
+
+
+@dataclass(frozen=True)
+class _File:
+    """A source's file, and those that belong to it."""
+
+    path: str
+    planes: Planes
+    present: tuple[int, ...]
+    guide: Planes | None
+    noisy: Planes | None
 
 
 def open_scenes(recipe: Recipe, task: Task, sources: Sequence[Source]) -> list[Scene]:
@@ -53,25 +98,25 @@ def open_scenes(recipe: Recipe, task: Task, sources: Sequence[Source]) -> list[S
     Raises
     ------
     InputError
-        Where a raster lacks a band or is smaller than a training window.
+        Where a raster lacks a band or is smaller than a training window, or a pair has nothing in common.
     """
     scenes = []
     for source in sources:
         files = source.files()
         for path in files:
-            images = _images(recipe, source, task, str(path))
-            weight = source.weight / len(files) / len(images)
-            scenes += [
-                _open_scene(recipe, source, *found, path=str(path), weight=weight, task=task) for found in images
-            ]
+            file = _open_file(recipe, source, task, str(path))
+            places = _places(file.planes.whole, task)
+            weight = source.weight / len(files) / len(places)
+            opened = [_open_scene(recipe, source, file, place, weight=weight, task=task) for place in places]
+            found = [scene for scene in opened if scene is not None]
+            if not found:
+                raise InputError(f"{path}: it shows nothing that its noisy image shows; a pair needs the same pixels")
+            scenes += found
     return scenes
 
 
-def _images(recipe: Recipe, source: Source, task: Task, path: str) -> list[tuple[xr.DataArray, tuple[int, ...], Place]]:
-    """The images of a file, which of the recipe's bands they have, and their places in the file.
-
-    Of a stack those of evenly spread planes; where each channel is restored for itself, those of each.
-    """
+def _open_file(recipe: Recipe, source: Source, task: Task, path: str) -> _File:
+    _refuse_measured(recipe, source, task, path)
     present = tuple(range(len(recipe.bands)))
     if source.bands is not None:
         present = tuple(index for index, band in enumerate(source.bands) if band is not None)
@@ -81,6 +126,26 @@ def _images(recipe: Recipe, source: Source, task: Task, path: str) -> list[tuple
         if not task.channelwise:
             names = [str(name) for name in image.band.values]
             image = image.isel(band=io.match_bands(recipe.bands, names, sensor=recipe.task.sensor))
+    guide = _open_guide(source, path, task.scene_bands[len(recipe.bands) :], recipe.task.sensor)
+    file = source.noisy_file()
+    noisy = None if file is None else io.open(str(file), bands=source.noisy_bands or named(source))
+    more = [None if each is None else Planes(each, source) for each in (guide, noisy)]
+    return _File(path, Planes(image, source), present, *more)
+
+
+def _refuse_measured(recipe: Recipe, source: Source, task: Task, path: str) -> None:
+    if (source.noisy is not None or source.noisy_only) and not task.takes_noisy:
+        raise InputError(
+            f"{path}: the task {recipe.task.kind} learns from clean images; leave noisy and noisy_only out"
+        )
+    if source.noisy_only and not task.counts_electrons:
+        raise InputError(f"{path}: the task {recipe.task.kind} learns nothing of noise alone; leave noisy_only out")
+    if task.levelled and source.guide is not None and source.guide.weights is not None:
+        raise InputError(f"{path}: guide.weights mix bands, but each has levels of its own; leave them out")
+
+
+def _places(image: xr.DataArray, task: Task) -> list[Place]:
+    """Evenly spread planes of a stack; where each channel is restored for itself, each channel's."""
     sizes = image.sizes
     places: list[Place] = [{}]
     if is_stack(image):
@@ -88,76 +153,84 @@ def _images(recipe: Recipe, source: Source, task: Task, path: str) -> list[tuple
         places = places[:: -(-len(places) // PLANES)]
     if task.channelwise:
         places = [{**place, "band": [at]} for place in places for at in range(sizes["band"])]
-    return [(image.isel(place), present, place) for place in places]
+    return places
 
 
 def _open_scene(
-    recipe: Recipe,
-    source: Source,
-    image: xr.DataArray,
-    present: tuple[int, ...],
-    place: Place,
-    *,
-    path: str,
-    weight: float,
-    task: Task,
-) -> Scene:
-    noisy = source.noisy_file()
-    if (noisy is not None or source.noisy_only) and not task.takes_noisy:
-        raise InputError(
-            f"{path}: the task {recipe.task.kind} learns from clean images; leave noisy and noisy_only out"
-        )
-    wanted = task.scene_bands[len(recipe.bands) :]
-    guide = _open_guide(source, path, wanted, recipe.task.sensor)
-    mix = _mix(source, wanted)
+    recipe: Recipe, source: Source, file: _File, place: Place, *, weight: float, task: Task
+) -> Scene | None:
+    plane = {axis: at for axis, at in place.items() if axis != "band"}
+    image, guide = file.planes.at(place), None if file.guide is None else file.guide.at(plane)
+    wanted, mix = task.scene_bands[len(recipe.bands) :], _mix(source, task.scene_bands[len(recipe.bands) :])
     if len(mix) != len(wanted) or (guide is not None and len(guide) != mix.shape[1]):
-        raise InputError(f"{path}: the task needs a guide of {len(wanted)} bands: {', '.join(wanted)}")
-    if source.window is not None:
-        row0, col0, row1, col1 = source.window
-        image = image.isel(y=slice(row0, row1), x=slice(col0, col1))
-        guide = None if guide is None else guide.isel(y=slice(row0, row1), x=slice(col0, col1))
+        raise InputError(f"{file.path}: the task needs a guide of {len(wanted)} bands: {', '.join(wanted)}")
     fitting = tuple(f for f in source.coarsen if min(image.shape[1:]) >= f * recipe.training.patch)
     if not fitting:
         raise InputError(
-            f"{path}: {image.shape[1]} x {image.shape[2]} pixels are fewer than a training window of "
+            f"{file.path}: {image.shape[1]} x {image.shape[2]} pixels are fewer than a training window of "
             f"{recipe.training.patch}; take a larger raster or a smaller training.patch"
         )
     for each in (image, guide):
         if each is not None and each.size <= IN_MEMORY:
             each.load()
-    scene = Scene(path, image, present, guide, mix, fitting, weight, source.scale, source.offset)
-    return _measured(scene, source, noisy, fitting, place) if task.takes_noisy else scene
+    scene = Scene(file.path, image, file.present, guide, mix, fitting, weight, source.scale, source.offset)
+    if task.levelled:
+        return _levelled(scene, file)
+    return _measured(scene, source, file, place, task) if task.takes_noisy else scene
 
 
-def _measured(scene: Scene, source: Source, noisy: Path | None, fitting: tuple[int, ...], place: Place) -> Scene:
-    """A scene in levels, or what was measured of it in electrons, after its bands: alone or beside its reference."""
-    from sciddiff.training import levels
+def _levelled(scene: Scene, file: _File) -> Scene:
+    """A scene whose bands are in levels of their files."""
+    image = levels.mapped(scene.image, file.planes.lines)
+    guide = None if scene.guide is None or file.guide is None else levels.mapped(scene.guide, file.guide.lines)
+    return replace(scene, image=image, guide=guide, scale=1.0, offset=0.0)
 
-    if fitting != (1,) and (source.noisy_only or noisy is not None):
-        raise InputError(f"{scene.name}: coarsen is {list(fitting)}, but averaged noise has another law; leave it out")
+
+def _measured(scene: Scene, source: Source, file: _File, place: Place, task: Task) -> Scene | None:
+    """A scene in levels, or what was measured of it after its bands: alone or beside its reference.
+
+    In electrons where the task counts them, else in levels of the reference. None where a pair has nothing in common.
+    """
+    paired = file.noisy is not None
+    if scene.coarsen != (1,) and (source.noisy_only or (paired and task.counts_electrons)):
+        raise InputError(
+            f"{scene.name}: coarsen is {list(scene.coarsen)}, but averaged noise has another law; leave it out"
+        )
     scene = replace(scene, scale=1.0, offset=0.0)
     count = len(scene.present)
-    if source.noisy_only:
-        counts, _ = levels.electrons(scene.image)
-        return replace(scene, image=counts, present=tuple(band + count for band in scene.present))
-    if noisy is None:
-        return replace(scene, image=levels.clean_levels(scene.image))
-    low = io.open(str(noisy), bands=named(source)).isel(place)
-    if source.window is not None:
-        row0, col0, row1, col1 = source.window
-        low = low.isel(y=slice(row0, row1), x=slice(col0, col1))
-    image, guide = levels.paired(scene.image, low, name=scene.name)
-    return replace(scene, image=image, guide=guide, mix=np.eye(count))
+    if file.noisy is None:
+        lines = levels.electron_lines(scene.image) if source.noisy_only else levels.clean_lines(scene.image)
+        beside = file.planes.beside(place, task)
+        scene = replace(scene, image=levels.mapped(scene.image, lines), beside=beside, beside_lines=lines)
+        moved = count + planes_beside(task.neighbours) if source.noisy_only else 0
+        return replace(scene, present=tuple(band + moved for band in scene.present))
+    seen = file.noisy.at(place)
+    if seen.shape != scene.image.shape:
+        raise InputError(
+            f"{scene.name}: {scene.image.shape} pixels, its noisy image {seen.shape}; a pair needs the same pixels"
+        )
+    lines = levels.electron_lines(seen) if task.counts_electrons else ()
+    image = levels.mapped(scene.image, () if lines else levels.clean_lines(scene.image))
+    fit = levels.lines_onto(image, levels.mapped(seen, lines))
+    if fit is None:
+        return None
+    if task.counts_electrons:
+        image = levels.mapped(image, fit)
+    else:
+        lines = levels.inverse(fit)
+    beside = file.noisy.beside(place, task)
+    measured = levels.mapped(seen, lines)
+    return replace(scene, image=image, guide=measured, mix=np.eye(count), beside=beside, beside_lines=lines)
 
 
 def channels(task: Task) -> int:
-    """Of a window: those of a scene, and of what was measured of it."""
-    return len(task.scene_bands) + len(task.bands) * task.takes_noisy
+    """Of a window: those of a scene, of the planes beside it, and of what was measured of it."""
+    return len(task.scene_bands) + planes_beside(task.neighbours) + len(task.bands) * task.takes_noisy
 
 
 def keeps_levels(task: Task) -> bool:
     """Whether windows keep the values of their scene, rather than have mean zero and spread one."""
-    return task.absolute or task.takes_noisy
+    return task.absolute or task.takes_noisy or task.levelled
 
 
 def named(source: Source) -> list[str | int] | None:
@@ -202,6 +275,12 @@ def read_scene(
         places += range(bands - len(scene.mix), bands)
         more = np.einsum("ij,jhw->ihw", scene.mix, more)
         values, valid = np.concatenate([values, more]), np.concatenate([valid, known])
+    for number, plane in enumerate(scene.beside, start=1):  # tasks that see planes beside one have one band
+        if plane is not None:
+            more, known = io.read_window(plane, rows, cols)
+            places.append(number)
+            values = np.concatenate([values, levels.along(more, scene.beside_lines)])
+            valid = np.concatenate([valid, known])
     seen = np.asarray(valid.all(0))
     window = np.zeros((bands, *seen.shape), np.float32)
     window[places] = np.where(seen, scaled(values, seen, scene=scene, absolute=absolute), 0)
