@@ -6,8 +6,10 @@ from dataclasses import replace
 from functools import partial
 from itertools import product
 
+import numpy as np
 import torch
 import xarray as xr
+from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
