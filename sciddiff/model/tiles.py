@@ -10,11 +10,12 @@ from torch import Tensor
 
 from sciddiff.errors import OptionError
 from sciddiff.model.engine import Restorer, restore
-from sciddiff.model.fit import NEIGHBOUR, Fitted
+from sciddiff.model.fit import Fitted
 from sciddiff.model.layout import Layout, global_means
 from sciddiff.model.sections import read_volume, restore_volume
 from sciddiff.model.windows import Window, read_padded, round_up, unit_of
 from sciddiff.tasks import Input, Instrument, Observation, known_name
+from sciddiff.tasks.base import NEIGHBOUR
 
 INTERVAL = 1.6449
 """Half width of a Gaussian's central 90 % interval, in standard deviations."""
