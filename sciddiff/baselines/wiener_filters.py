@@ -95,7 +95,7 @@ def missing_over_detail(width: float, ratio: int, *, noise: float, side: int, be
 
     Notes
     -----
-    Of the unbounded filter, with P the spectrum of the scene and N that of the noise on the fine grid: P N / (H^2 P + N)
+    Of the unbounded filter, P the spectrum of the scene and N that of the noise on the fine grid: P N / (H^2 P + N)
     is left, H^2 P^2 / (H^2 P + N) given.
     """
     size = 128
