@@ -19,7 +19,7 @@ from sciddiff.tasks import Input, known_name
 from tests.laws.stacks import random_model, stack_file, stored, values
 from tests.laws.test_identity import Identity, build_blank
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:sciddiff.tasks")
+pytestmark = pytest.mark.filterwarnings("ignore:.* than Nyquist of the optics")
 KINDS = ("super_resolution", "isotropic")
 
 
@@ -214,7 +214,7 @@ print(done)
 """
 
 
-@pytest.mark.parametrize(("kind", "suffix"), zip(KINDS, (".ome.tif", ".ome.zarr"), strict=True))
+@pytest.mark.parametrize(("kind", "suffix"), list(zip(KINDS, (".ome.tif", ".ome.zarr"), strict=True)))
 def test_kills_cost_no_pixel(tmp_path: Path, kind: str, suffix: str) -> None:
     stack_file(tmp_path / "scene.ome.tif")
     command = [sys.executable, "-c", STORM, str(tmp_path), "4", suffix, kind]
