@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from sciddiff import __version__, io
