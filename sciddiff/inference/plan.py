@@ -5,7 +5,6 @@ import json
 import math
 import os
 import shutil
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from sciddiff import __version__, io
@@ -22,7 +20,7 @@ from sciddiff.inference.outputs import refuse_outputs
 from sciddiff.io.metadata import file_bands
 from sciddiff.io.profile import RasterProfile, plain_profile
 from sciddiff.io.scene import files_of, rasters
-from sciddiff.io.stack import SATURATED, saturated_share
+from sciddiff.io.stack import warn_saturated
 from sciddiff.io.stack_profile import StackProfile
 from sciddiff.io.target import fitting
 from sciddiff.model import Model
@@ -183,7 +181,8 @@ def make_plan(
     named = outputs_of(model, output, uncertainty, extras or {}, request=request)
     others = {name: tuple(_absolute(path) for path in paths) for name, paths in (inputs or {}).items()}
     fitted = open_inputs(model, source, others)
-    warn_saturated(fitted.image, source)
+    if "stack" in fitted.image.encoding:
+        warn_saturated(fitted.image)
     _refuse_size(fitted, model.task, source=source, max_pixels=max_pixels or MAX_PIXELS)
     products = _products(named, fitted, model)
     options = {name.upper(): str(value) for name, value in (creation_options or {}).items()}
@@ -209,12 +208,6 @@ def make_plan(
         needs={**needs, **_memory(model, layout, products, batch=batch)},
     )
     return plan, fitted
-
-
-def warn_saturated(image: xr.DataArray, source: str) -> None:
-    """Say how much of a microscopy image is saturated: there its values are no measurement."""
-    if "stack" in image.encoding and (share := saturated_share(image)) > SATURATED:
-        warnings.warn(f"{source}: {share:.1%} of the pixels of a channel are saturated: no measurement", stacklevel=3)
 
 
 def _absolute(source: str) -> str:

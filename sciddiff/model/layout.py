@@ -19,7 +19,7 @@ TOLERANCE = 1e-3
 LOOK, LOOKS, PLANES = 256, 64, 16
 """Side and number of the windows, and number of a stack's planes, from which the global statistics come."""
 DEEP_TILE = 128
-"""Largest side of a core of several planes, up to twice as deep: most stacks fit in depth."""
+"""Largest side of a core of several planes, which is up to twice as deep: most stacks fit."""
 
 
 @dataclass(frozen=True)

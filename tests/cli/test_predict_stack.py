@@ -19,6 +19,7 @@ from tests.laws.stacks import RECIPE, profile, stack_file, values
 
 Call = Callable[..., Result]
 SHAPE = (1, 1, 2, 20, 28)
+pytestmark = pytest.mark.filterwarnings("ignore:.* than Nyquist of the optics")
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def test_no_stack_is_refused(call: Call, models: Path, tmp_path: Path) -> None:
     whole = stack_file(tmp_path / "whole.ome.tif", SHAPE).read_bytes()
     short.write_bytes(whole[: len(whole) // 2])
     before = set(tmp_path.iterdir())
-    for path, word in ((mixed, "page 2"), (rgb, "RGB"), (short, "truncated")):
+    for path, word in ((mixed, "page 2"), (rgb, "RGB"), (short, "is not there; fetch the file")):
         refused(call("predict", models / "finer.safetensors", path, "-o", tmp_path / "out.ome.tif"), path, word)
     assert set(tmp_path.iterdir()) == before
 
@@ -84,6 +85,7 @@ def test_pixel_sizes_of_a_model_hold_for_microscopes(call: Call, models: Path, t
     assert call("predict", models / "finer.safetensors", *asked[2:], paths["unknown"]).exit_code == 0
 
 
+@pytest.mark.filterwarnings("always:.* are saturated")
 def test_saturated_pixels_are_warned_of(call: Call, models: Path, tmp_path: Path) -> None:
     pixels = values((3, 20, 28), "uint8")
     pixels[:, :5] = 255
