@@ -95,8 +95,8 @@ def missing_over_detail(width: float, ratio: int, *, noise: float, side: int, be
 
     Notes
     -----
-    Of the unbounded filter, P the spectrum of the scene and N that of the noise on the fine grid: P N / (H^2 P + N)
-    is left, H^2 P^2 / (H^2 P + N) given.
+    Of the unbounded filter, with P the scene's spectrum and N the noise's on the high-resolution grid: it leaves
+    P N / (H^2 P + N) and gives H^2 P^2 / (H^2 P + N).
     """
     size = 128
     f = np.fft.fftfreq(size)
@@ -169,6 +169,7 @@ class Deconvolver:
 
 def _place(value: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:
     """Number of the grid's point below a value, and the share of the one above, on an even grid."""
-    at = ((value - grid[0]) / (grid[1] - grid[0])).clamp(0, len(grid) - 1)
+    step = (grid[1] - grid[0]).clamp_min(1e-12)  # zero where a range is one number
+    at = ((value - grid[0]) / step).clamp(0, len(grid) - 1)
     lower = at.floor().clamp(max=len(grid) - 2)
     return lower.long(), at - lower

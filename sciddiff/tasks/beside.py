@@ -43,7 +43,7 @@ def split(clean: Tensor, neighbours: tuple[str, int] | None) -> tuple[Tensor, Te
     scene = clean[:, :1]
     planes = clean[:, 1 : 1 + more] if count > more else scene.expand(-1, more, -1, -1) * 0
     known = (planes.abs().amax((2, 3), keepdim=True) > 0).to(clean).expand_as(planes)
-    measured = clean[:, -1:] if count in (2, 2 + more) and count != 1 + more else None
+    measured = clean[:, -1:] if count in (2, 2 + more) else None  # further planes are even in number
     return scene, torch.where(known > 0, planes, scene), known, measured
 
 

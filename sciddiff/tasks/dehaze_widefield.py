@@ -97,9 +97,8 @@ class DehazeWidefield(OneImage):
             truth, image, others = (torch.where(real, there, made) for there, made in pairs)
         if generator is not None and planes.shape[1]:
             known = beside.lost(known, source)
-        inputs = {"image": image, **beside.named(others, known)}
-        inputs = {name: value if name.endswith("_known") else value * spread + dark for name, value in inputs.items()}
-        return self.observe({**inputs, "truth": truth * spread})
+        planes_seen = beside.named(others * spread + dark, known)
+        return self.observe({"image": image * spread + dark, **planes_seen, "truth": truth * spread})
 
     def _seen(self, light: Tensor, source: Generator, *, nominal: bool) -> Tensor:
         """One sharp scene, (1, planes, h, w), its light from zero to about one, as a widefield camera sees it."""

@@ -11,6 +11,7 @@ from odc.geo.geobox import GeoBox
 
 from sciddiff import io
 from sciddiff.errors import InputError, OptionError, RecipeError
+from sciddiff.io.image import assemble
 from sciddiff.model import Model, build, load
 from sciddiff.physics.fractal import fractal_noise
 from sciddiff.recipe import load_recipe, parse_recipe
@@ -18,7 +19,7 @@ from sciddiff.recipe.schema import Recipe
 from sciddiff.tasks import build_task, wiener
 from sciddiff.tasks.denoise import Denoise
 from sciddiff.training import train
-from sciddiff.training.patches import draw_batch, open_scenes
+from sciddiff.training.patches import draw_batch, open_scenes, read_scene
 
 HEAD = """
 version: 1
@@ -277,3 +278,99 @@ def test_sources_that_cannot_be_used_are_refused(folder: Path) -> None:
     recipe = recipe_of(folder, SOURCES["split"])
     with pytest.raises(InputError, match="destripe learns from clean images"):
         open_scenes(other, build_task(other), recipe.data.train)
+
+
+# ---- planes beside ----
+
+BESIDE = "task: {kind: denoise, neighbours: {along: t, planes: 1}}"
+
+
+def stack_of(values: np.ndarray, along: str = "t") -> xr.DataArray:
+    """Planes (n, h, w) as a movie or a stack in depth."""
+    planes = values[None, :, None] if along == "t" else values[None, None]
+    grid = GeoBox(values.shape[1:], Affine.identity(), None)
+    return assemble(
+        planes, np.ones(planes.shape, bool), grid=grid, bands=["intensity"], dims=("band", "t", "z", "y", "x")
+    )
+
+
+def test_planes_beside_are_stabilised_and_flagged() -> None:
+    task = build_task(parse_recipe(RECIPE.replace("task: {kind: denoise}", BESIDE)))
+    assert (task.maps, task.neighbours) == (11, ("t", 1))
+    clean, noisy = exposed(60)
+    known = torch.stack([torch.ones(128, 128), torch.zeros(128, 128)])[None]
+    given = {"image": noisy, "neighbour": torch.cat([noisy, 5 * clean], 1), "neighbour_known": known}
+    obs = task.observe(given, LAW)
+    maps = task.condition(obs, task.base(obs)).maps
+    torch.testing.assert_close(maps[:, 7], maps[:, 0])  # the same plane again: less the same mean, over the same spread
+    assert not maps[:, 8].any()
+    assert torch.equal(maps[:, 9:], known)
+    alone = task.observe({"image": noisy}, LAW)
+    few = task.condition(alone, task.base(alone)).maps
+    assert torch.equal(few[:, :7], maps[:, :7])
+    assert not few[:, 7:].any()
+
+
+def test_planes_beside_have_noise_of_their_own() -> None:
+    task = build_task(parse_recipe(RECIPE.replace("task: {kind: denoise}", BESIDE)))
+    clean = scene(128).repeat(16, 3, 1, 1)
+    clean[:, 2] = 0
+    obs = task.simulate(clean, None)
+    noise = [(each - clean[:, :1]).flatten() for each in (obs.inputs["image"], obs.inputs["neighbour"][:, :1])]
+    assert abs(torch.corrcoef(torch.stack(noise))[0, 1]) < 0.01
+    assert noise[0].std() == pytest.approx(float(noise[1].std()), rel=0.02)
+    assert obs.inputs["neighbour_known"].mean((0, 2, 3)).tolist() == [1, 0]
+    assert not obs.inputs["neighbour"][:, 1].any()
+    lost = task.simulate(clean, torch.Generator().manual_seed(0)).inputs["neighbour_known"][:, 0].mean()
+    assert 0.5 < lost < 1  # some are lost, so that ends of movies and single images are learned too
+    pair = torch.cat([10 * clean + 10, 10 * clean[:, :1] + 12], 1)  # in electrons, the last one measured
+    pair[:, 2] = 0
+    seen = task.simulate(pair, None)
+    assert torch.equal(seen.inputs["image"], pair[:, 3:])
+    assert torch.equal(seen.inputs["neighbour"], pair[:, 1:3])
+
+
+def test_windows_of_a_movie_hold_the_planes_beside(tmp_path: Path) -> None:
+    frames = np.stack([n * 100 + scene(64)[0, 0].numpy() for n in range(3)])
+    io.save(stack_of(frames), tmp_path / "movie.ome.tif")
+    text = HEAD.replace("task: {kind: denoise}", BESIDE) + "data: {train: [{path: movie.ome.tif}]}\n"
+    (tmp_path / "r.yaml").write_text(text + "training: {patch: 64}\n")
+    recipe = load_recipe(tmp_path / "r.yaml")
+    task = build_task(recipe)
+    scenes = open_scenes(recipe, task, recipe.data.train)
+    assert len(scenes) == 3
+    step = float(np.diff(np.quantile(frames[0], [0.01, 0.995]))[0])
+    for scene_, before, after in zip(scenes, (False, True, True), (True, True, False)):
+        window, seen = read_scene(scene_, slice(0, 64), slice(0, 64), bands=4, absolute=True)
+        assert seen.all()
+        np.testing.assert_allclose(window[1], window[0] - 100 / step if before else 0 * window[0], atol=1e-3)
+        np.testing.assert_allclose(window[2], window[0] + 100 / step if after else 0 * window[0], atol=1e-3)
+        assert not window[3].any()
+
+
+@pytest.fixture(scope="module")
+def movie(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A static scene taken nine times with noise, and without."""
+    folder = tmp_path_factory.mktemp("movie")
+    clean = exposed(30, side=96)[0]
+    io.save(stack_of(np.repeat(clean[0].numpy(), 9, 0)), folder / "clean.ome.tif")
+    return folder
+
+
+def test_a_denoiser_that_sees_a_static_movie_errs_less(movie: Path, tmp_path: Path) -> None:
+    scores = {}
+    for name, task in (("alone", "task: {kind: denoise}"), ("beside", BESIDE)):
+        path = movie / f"{name}.yaml"
+        path.write_text(
+            HEAD.replace("task: {kind: denoise}", task)
+            + "data:\n  train: [{path: clean.ome.tif}]\n"
+            + "training: {patch: 32, batch: 4, steps: 150, warmup: 5, ema: 0.9, learning_rate: 0.01}\n"
+        )
+        model = load(train(load_recipe(path), tmp_path / name))
+        frames = np.concatenate([exposed(30, side=96, seed=seed)[1][0].numpy() for seed in range(1, 6)])
+        made = model.predict(stack_of(frames), instrument=LAW)["mean"].values[0, 1:4, 0]
+        truth = exposed(30, side=96)[0][0].numpy()
+        scores[name] = float(np.square(made - truth)[..., 16:-16, 16:-16].mean())
+        single = model.predict(image_of(frames[:1]), instrument=LAW)["mean"].values  # an image will do, too
+        assert np.isfinite(single).all()
+    assert scores["beside"] < 0.8 * scores["alone"]
