@@ -1,5 +1,7 @@
 """Looks at whole images before anything is computed, window by window until the answer is found."""
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -36,7 +38,7 @@ def any_clear(image: xr.DataArray, mask: xr.DataArray) -> bool:
     return False
 
 
-def looked_at(channel: xr.DataArray) -> NDArray[np.floating]:
+def looked_at(channel: xr.DataArray) -> NDArray[Any]:
     """The middle of evenly spread planes of a channel ([t, z,] y, x), (planes, h, w)."""
     cut = {axis: slice(max((channel.sizes[axis] - SIDE) // 2, 0), (channel.sizes[axis] + SIDE) // 2) for axis in "yx"}
     channel = channel.isel(cut)
@@ -63,8 +65,8 @@ def levels_of(image: xr.DataArray) -> tuple[tuple[float, ...], tuple[float, ...]
     pairs = []
     for at in range(image.sizes["band"]):
         channel = image.isel(band=at)
-        values = looked_at(channel.where(channel.coords["valid"]))
-        known = values[np.isfinite(values)]
+        values, valid = looked_at(channel), looked_at(channel.coords["valid"])
+        known = values[valid & np.isfinite(values)]
         dark, bright = np.quantile(known, (DARK, BRIGHT)) if known.size else (0.0, 1.0)
         pairs.append((float(dark), float(bright) if bright > dark else float(dark) + 1))
     darks, brights = zip(*pairs, strict=True)
