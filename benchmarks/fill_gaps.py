@@ -6,8 +6,8 @@ Needs `rs/l8_l1tp_momotombo_20151205_ms6_30m.tif` (Landsat 8, 30 m) and the seri
 (Sentinel-2, 20 m, its four clear dates) under $SCIDDIFF_REALDATA. Kinds of gaps: Landsat 7's of 22 % of the pixels,
 dropped lines, dead columns, blobs; at Rufiji also with the clear date that is nearest in time, itself with gaps of
 Landsat 7 elsewhere. The peak of the PSNR is a reflectance of 1; gap pixels without a value in the model's result are
-left out for all methods and counted. Beside them, without a date, what the best stationary linear predictor reaches
-that knows the truth's own covariances: what a better linear base could gain at most.
+left out for all methods and counted. Beside them, without a date, a linear oracle: kriging that is told the truth's
+own covariances, to see what a better linear base could gain.
 """
 
 import argparse
@@ -41,9 +41,9 @@ CLEAR_DATES = ("20160710", "20190610", "20190615", "20190620")
 NOMINAL = "22 % SLC-off"
 
 NEIGHBOURS, REACH = 48, 16
-"""Known pixels from which the linear bound predicts one in a gap, and how far they are looked for."""
+"""Known pixels from which the linear oracle predicts one in a gap, and how far they are looked for."""
 NUGGET = 1e-2
-"""Share of a band's variance that the bound takes as noise: without any its equations are singular."""
+"""Share of a band's variance that the oracle takes as noise: without any its equations are singular."""
 
 Mask = NDArray[np.bool_]
 Array = NDArray[np.floating]
@@ -147,11 +147,11 @@ def neighbours(known: Mask) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     return places[enough], offsets[picks]
 
 
-def linear_bound(truth: Array, missing: Mask, start: Array) -> Array:
+def linear_oracle(truth: Array, missing: Mask, start: Array) -> Array:
     """Ordinary kriging of each band from the nearest known pixels, with the covariances of the truth itself.
 
-    No stationary linear predictor from these pixels errs less but by chance. Bands go by themselves: where all are
-    missing together and their covariances have one shape, the others' known pixels add nothing (autokrigeability).
+    Of a stationary scene no linear predictor from these pixels errs less. Bands go by themselves: where all are missing
+    together and their covariances have one shape, the others' known pixels add nothing (autokrigeability).
     `start` is kept where too few pixels are near.
     """
     result = start.copy()
@@ -197,7 +197,7 @@ def run(model: Model, folder: Path, *, dates: bool) -> dict[str, dict[str, dict[
             results = fill(model, holed(truth, missing), date_given)
             if not dates:
                 values = np.nan_to_num(truth.values)
-                results["linear bound"] = linear_bound(values, missing, results["membrane"])
+                results["linear oracle"] = linear_oracle(values, missing, results["membrane"])
             table.setdefault(kind, {})[place] = judge(results, truth, missing)
     return table
 

@@ -1,9 +1,11 @@
 """How sharp a target is cannot be seen in its input: one scene as sensors of several MTFs would see it, restored.
 
     python benchmarks/sharpness.py MODEL SCENE... [--mtf 0.26] [--gains 0.7 0.5 0.3] [--json PATH]
+    python benchmarks/sharpness.py MODEL SCENE... --find
 
 SCENE as in `quality.py`; every second pixel of it, after a blur, is the image of a sensor of that gain at the Nyquist
 frequency of the coarser grid. Untold, the power of a sample's last octave is off by what the targets differ; told, not.
+With `--find`: the `target_mtf` of each band with which samples are as sharp as the scene, to be told of others like it.
 """
 
 import argparse
@@ -15,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import scipy.fft
+import torch
 import xarray as xr
 from quality import open_scene
 from rich.console import Console
@@ -23,10 +26,12 @@ from rich.table import Table
 from sciddiff import io
 from sciddiff.evaluation import compare
 from sciddiff.evaluation.compare import SAMPLE
-from sciddiff.model import load
+from sciddiff.evaluation.metrics import octave_difference
+from sciddiff.model import Model, load
 from sciddiff.physics import sensor
 
 FACTOR = 2
+GAINS = np.linspace(0.1, 0.95, 18)
 
 
 def seen_by(image: xr.DataArray, *, own: float, gain: float) -> xr.DataArray:
@@ -47,6 +52,24 @@ def seen_by(image: xr.DataArray, *, own: float, gain: float) -> xr.DataArray:
     )
 
 
+def found_gains(model: Model, clean: xr.DataArray) -> dict[str, float]:
+    """The `target_mtf` of each band with which a sample's last octave gets nearest to the scene's power."""
+    own = getattr(model.recipe.task, "target_mtf", None)
+    if own is None:
+        raise SystemExit(f"{model.recipe.name} does not know its own target_mtf")
+    untold = compare(model, clean, steps=3)
+    sample = torch.from_numpy(np.where(untold.valid, untold.estimates[SAMPLE], 0))[None]
+    misses = [
+        octave_difference(
+            sensor.with_gain(sample, torch.full((1, len(untold.bands)), gain / own))[0].numpy(),
+            untold.truth,
+            valid=untold.valid,
+        )[:, 0]
+        for gain in GAINS
+    ]
+    return dict(zip(untold.bands, GAINS[np.abs(misses).argmin(0)].round(2).tolist(), strict=True))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, compare, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -55,8 +78,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--mtf", type=float, default=0.26, help="of the scene's sensor at its own Nyquist frequency")
     parser.add_argument("--gains", type=float, nargs="+", default=[0.7, 0.5, 0.3], help="of the targets")
     parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--find", action="store_true", help="print the target_mtf that fits each scene")
     given = parser.parse_args(arguments)
     model, results = load(given.model), []
+    if given.find:
+        for scene in given.scenes:
+            print(scene.rpartition("/")[2], found_gains(model, open_scene(scene, model)))
+        return
     for scene in given.scenes:
         table = Table(title=scene.rpartition("/")[2], box=None, title_justify="left")
         for name in ("target's MTF", "input differs", "told", "mean over back-projection", "2-4 px", "4-8 px"):

@@ -43,6 +43,12 @@ DEMOS = {
         "fill-gaps", "gaps between scans filled", "lost what Landsat 7 misses without its scan line corrector"
     ),
 }
+CELLS = {
+    "denoise": Demo("denoise-fluorescence", "noise taken off a stack", ""),
+    "sr_fluorescence": Demo("sr-fluorescence-x2", "channels 2 times finer", ""),
+    "isotropic": Demo("isotropic", "four planes for each of a stack", ""),
+}
+"""Demos on the shipped stack of cells."""
 STEPS = 3
 """Of the sample."""
 FILES = {
@@ -65,7 +71,7 @@ EXTRAS = {
 
 
 @click.command()
-@click.argument("task", type=click.Choice(list(DEMOS)), default="super_resolution")
+@click.argument("task", type=click.Choice([*DEMOS, *CELLS]), default="super_resolution")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), default=Path("sciddiff-demo"), show_default=True, metavar="DIR"
 )
@@ -77,13 +83,21 @@ EXTRAS = {
 def demo(ctx: click.Context, task: str, output: Path, model: str | None, device: str, overwrite: bool) -> None:
     """Run the whole path on the shipped sample: degrade it, restore it, compare, show.
 
-    Writes GeoTIFFs, a picture and a page to DIR. Takes about a minute without a GPU.
+    Writes GeoTIFFs, or the OME-TIFFs of a microscope, a picture and a page to DIR. Takes about a minute without a GPU.
     """
-    _refuse(output, overwrite)
+    from sciddiff.cli import demo_cells
+
+    _refuse(output, overwrite, files=demo_cells.FILES if task in CELLS else FILES)
 
     from sciddiff.evaluation import write_report
     from sciddiff.model import load
 
+    if task in CELLS:
+        cells = load(model or CELLS[task].model, device=pick_device(device))
+        title = f"{cells.recipe.name}: {CELLS[task].title}"
+        say(ctx, f"simulating what {cells.recipe.name} is for on the sample of cells")
+        demo_cells.run(ctx, cells, output, title=title, overwrite=overwrite)
+        return
     loaded = load(model or DEMOS[task].model, device=pick_device(device))
     comparison, files = _restore(ctx, loaded, output, overwrite=overwrite)
     say(ctx, "writing the report")
@@ -112,12 +126,12 @@ def say(ctx: click.Context, text: str) -> None:
         click.echo(text, err=True)
 
 
-def _refuse(folder: Path, overwrite: bool) -> None:
+def _refuse(folder: Path, overwrite: bool, *, files: Mapping[str, str]) -> None:
     from sciddiff.errors import OutputError, OutputExistsError
 
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file; choose a folder with -o DIR")
-    there = [name for name in FILES if (folder / name).exists()]
+    there = [name for name in files if (folder / name).exists()]
     if there and not overwrite:
         raise OutputExistsError(
             f"{folder} holds {', '.join(there)} already; pass --overwrite to replace them, or -o another folder"

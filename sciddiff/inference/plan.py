@@ -5,7 +5,6 @@ import json
 import math
 import os
 import shutil
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from sciddiff import __version__, io
@@ -22,12 +20,13 @@ from sciddiff.inference.outputs import refuse_outputs
 from sciddiff.io.metadata import file_bands
 from sciddiff.io.profile import RasterProfile, plain_profile
 from sciddiff.io.scene import files_of, rasters
-from sciddiff.io.stack import SATURATED, saturated_share
+from sciddiff.io.stack import warn_saturated
 from sciddiff.io.stack_profile import StackProfile
 from sciddiff.io.target import fitting
 from sciddiff.model import Model
 from sciddiff.model.fit import Fitted, fit_all, result_profile
 from sciddiff.model.layout import TOLERANCE, Layout, lay_out
+from sciddiff.model.sections import AT_ONCE
 from sciddiff.model.tiles import Request, surveyed
 from sciddiff.recipe import to_yaml
 from sciddiff.tasks import Task
@@ -182,7 +181,8 @@ def make_plan(
     named = outputs_of(model, output, uncertainty, extras or {}, request=request)
     others = {name: tuple(_absolute(path) for path in paths) for name, paths in (inputs or {}).items()}
     fitted = open_inputs(model, source, others)
-    warn_saturated(fitted.image, source)
+    if "stack" in fitted.image.encoding:
+        warn_saturated(fitted.image)
     _refuse_size(fitted, model.task, source=source, max_pixels=max_pixels or MAX_PIXELS)
     products = _products(named, fitted, model)
     options = {name.upper(): str(value) for name, value in (creation_options or {}).items()}
@@ -208,12 +208,6 @@ def make_plan(
         needs={**needs, **_memory(model, layout, products, batch=batch)},
     )
     return plan, fitted
-
-
-def warn_saturated(image: xr.DataArray, source: str) -> None:
-    """Say how much of a microscopy image is saturated: there its values are no measurement."""
-    if "stack" in image.encoding and (share := saturated_share(image)) > SATURATED:
-        warnings.warn(f"{source}: {share:.1%} of the pixels of a channel are saturated: no measurement", stacklevel=3)
 
 
 def _absolute(source: str) -> str:
@@ -331,7 +325,8 @@ def _refuse_disk(output: Path, needs: Mapping[str, int]) -> None:
 
 def _memory(model: Model, layout: Layout, products: Sequence[Product], *, batch: int) -> dict[str, int]:
     """Peak of the engine on a batch, and of joining rows of cores; see `benchmarks/memory.py`."""
-    pixels = batch * (layout.tile + 2 * layout.halo) ** 2
+    side = layout.tile + 2 * layout.halo
+    pixels = batch * side**2 if layout.deep is None else AT_ONCE * side * (layout.deep + 2 * layout.halo_deep)
     widths = model.recipe.network.widths
     finest = 6 * max(width / (model.recipe.network.stem * 2**level) ** 2 for level, width in enumerate(widths))
     engine = pixels * FLOAT_BYTES * (10 * len(model.task.bands) + finest)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from sciddiff import io
 from sciddiff.errors import InputError, OutputError
+from sciddiff.inference.simulate_stack import simulate_stack
 from sciddiff.io.align import aligned
 from sciddiff.model.fit import Fitted, fit
 from sciddiff.model.layout import global_mean
@@ -36,7 +37,8 @@ def simulate_file(
     source
         The clean raster; its far edge is cut to whole pixels of the main input.
     folder
-        Where `target.tif` and the inputs go, such as `image.tif`, `pan.tif`, `date_1.tif`, `mask.tif`.
+        Where `target.tif` and the inputs go, such as `image.tif`, `pan.tif`, `date_1.tif`, `mask.tif`; of a microscopy
+        stack `target.ome.tif` and `image.ome.tif`.
     guide
         Raster of the scene's further bands, such as the panchromatic one, brought to the source's grid by averaging
         (Wald's protocol); the source itself where not given.
@@ -59,14 +61,21 @@ def simulate_file(
     """
     task = build_task(recipe)
     whole = io.open(source)
-    fitted = fit(recipe.model_copy(update={"task": recipe.task.model_copy(update={"pixel_size": None})}), whole)
+    free = recipe.model_copy(update={"task": recipe.task.model_copy(update={"pixel_size": None})})
+    fitted = fit(free, whole, channelwise=task.channelwise)
+    generator = None if nominal else torch.Generator().manual_seed(seed)
+    if "stack" in whole.encoding:
+        _make(folder)
+        try:
+            return simulate_stack(task, fitted, folder, generator=generator, overwrite=overwrite)
+        except InputError as error:
+            raise InputError(f"{source}: {error}") from error
     unit = task.inputs[0].ratio
     height, width = (side // unit * unit for side in fitted.image.shape[1:])
     if not height or not width:
         raise InputError(f"{source}: {fitted.image.shape[1:]} pixels are fewer than one of {unit} x {unit}")
     target = fitted.image.isel(y=slice(0, height), x=slice(0, width))
     clean, valid = _scene(task, target, fitted, _guide(recipe, task, whole, guide))
-    generator = None if nominal else torch.Generator().manual_seed(seed)
     obs = task.simulate(torch.from_numpy(clean)[None], generator)
     _make(folder)
     paths = {"target": folder / "target.tif"}

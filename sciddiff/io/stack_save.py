@@ -124,12 +124,9 @@ def _five_dims(image: xr.DataArray) -> xr.DataArray:
     if not image.size:
         raise InputError(f"the image is empty: {dict(image.sizes)}")
     missing = [dim for dim in STACK_DIMS if dim not in dims]
-    whole = image.drop_vars([name for name in ("band", "t", "z") if name in missing and name in image.coords])
-    whole = whole.expand_dims(missing).transpose(*STACK_DIMS)
+    whole = image.expand_dims(missing).transpose(*STACK_DIMS)
     if "valid" in whole.coords and set(whole.coords["valid"].dims) != known:
         whole = whole.assign_coords(valid=whole.coords["valid"].broadcast_like(whole).transpose(*STACK_DIMS))
-    if "band" in missing and "band" in image.coords:
-        whole = whole.assign_coords(band=[str(image.coords["band"].values)])
     whole.encoding = dict(image.encoding)
     return whole
 

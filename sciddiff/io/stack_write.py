@@ -60,7 +60,7 @@ def write_stack_ome_tiff(
         An option that it does not know.
     """
     _refuse_unfit(pixels, path, profile)
-    warn_left_out(profile, path.name)
+    warn_left_out(profile)
     layout = stack_layout_of(path, profile, options, shape=pixels.shape[-2:])
     scratch = path.with_name(f"{path.name}.levels.zarr")
     shutil.rmtree(scratch, ignore_errors=True)
@@ -109,18 +109,16 @@ def _refuse_unfit(pixels: Any, path: Path, profile: StackProfile) -> None:
         raise OutputError(f"{path}: pixels are {pixels.dtype}, the profile says {profile.dtype}")
 
 
-def warn_left_out(profile: StackProfile, name: str) -> None:
+def warn_left_out(profile: StackProfile) -> None:
     """Warn of what the source says and no file of ours.
 
     Parameters
     ----------
     profile
         Of the stack.
-    name
-        Of the output.
     """
     if profile.left_out:
-        message = f"{name}: of the source's metadata {', '.join(profile.left_out)} are not kept"
+        message = f"of the source's metadata {', '.join(profile.left_out)} are not kept"
         warnings.warn(message, RasterWarning, stacklevel=3)
 
 
@@ -167,7 +165,7 @@ def finish_stack_ome_zarr(
         os.rename(group_path / "pixels", group_path / "0")
     group: Any = zarr.open_group(group_path, mode="r+")
     _refuse_unfit(group["0"], group_path, profile)
-    warn_left_out(profile, group_path.name)
+    warn_left_out(profile)
     if version == "0.4" and group.metadata.zarr_format == 3:
         shutil.rmtree(older, ignore_errors=True)
         copied: Any = zarr.create_group(older, zarr_format=2)

@@ -16,9 +16,10 @@ from torch import Tensor
 from sciddiff import io
 from sciddiff.errors import InputError
 from sciddiff.model.detect import with_masks
-from sciddiff.model.fit import fit_all
+from sciddiff.model.fit import fit_all, is_stack
 from sciddiff.model.layout import TOLERANCE, lay_out
 from sciddiff.model.lazy import as_dataset, predict_lazily
+from sciddiff.model.lazy_stack import predict_stack_lazily
 from sciddiff.model.tiles import Request, names, predict_tiles, surveyed
 from sciddiff.networks.unet import UNet
 from sciddiff.recipe.schema import Recipe
@@ -115,8 +116,8 @@ class Model:
         xarray.Dataset
             On the target grid: `mean`; with samples `sample`; with several `std` and the 90 % interval `lower`,
             `upper`; and the task's further maps.
-            Invalid pixels are NaN. Of a chunked image: Dask arrays, a chunk for each core, equal to what the
-            image in memory gives, whatever its chunks.
+            Invalid pixels are NaN. Of a chunked image: Dask arrays, a chunk for each core (of a stack: for each
+            plane), equal to what the image in memory gives, whatever its chunks.
 
         Raises
         ------
@@ -132,7 +133,8 @@ class Model:
         request = self.request(steps=steps, samples=samples, seed=seed, instrument=instrument)
         request = surveyed(self, fitted, request)
         if image.chunks is not None:
-            return predict_lazily(self, fitted, request, tile=tile, tolerance=tolerance)
+            lazily = predict_stack_lazily if is_stack(fitted.image) else predict_lazily
+            return lazily(self, fitted, request, tile=tile, tolerance=tolerance)
         layout = lay_out(self, fitted, tile=tile, tolerance=tolerance)
         count, dtype = len(fitted.results), fitted.image.dtype
         sizes = dict.fromkeys(names(request), count) | {name: len(bands) for name, bands in self.task.extras.items()}

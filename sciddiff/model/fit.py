@@ -133,11 +133,12 @@ def target_profile(fitted: Fitted, ratio: int) -> io.RasterProfile | None:
 
 
 def pixel_size(image: xr.DataArray) -> float | None:
-    """Geometric mean of the pixel's sides in metres; None without a coordinate system to tell."""
+    """Geometric mean of the pixel's sides in metres; None where neither a coordinate system nor a microscope tells."""
     grid = io.grid_of(image)
-    if grid.crs is None:
-        return None
     side = math.sqrt(abs(grid.affine.determinant))
+    if grid.crs is None:
+        stack: StackProfile | None = image.encoding.get("stack")
+        return side * 1e-6 if stack is not None and stack.calibrated else None
     if not grid.crs.geographic:
         return side * grid.crs.proj.axis_info[0].unit_conversion_factor
     latitude = (grid.affine * (grid.shape[1] / 2, grid.shape[0] / 2))[1]
@@ -145,17 +146,21 @@ def pixel_size(image: xr.DataArray) -> float | None:
 
 
 def describe(image: xr.DataArray) -> str:
-    """Such as "B02, B03 at 10 m" or "3 unnamed bands at 0.5 m"."""
+    """Such as "B02, B03 at 10 m", "3 unnamed bands at 0.5 m" or "DAPI at 0.25 µm"."""
     bands = io.describe_bands([str(name) for name in image.band.values])
     size = pixel_size(image)
-    return bands if size is None else f"{bands} at {size:.4g} m"
+    return bands if size is None else f"{bands} at {_length(size)}"
+
+
+def _length(metres: float) -> str:
+    return f"{metres:.4g} m" if metres >= 1e-3 else f"{1e6 * metres:.4g} µm"
 
 
 def wanted(recipe: Recipe) -> str:
     """The model's side of the comparison."""
     bands = ", ".join(recipe.bands)
     limits = recipe.task.pixel_size
-    return bands if limits is None else f"{bands} at {limits[0]:g} to {limits[1]:g} m"
+    return bands if limits is None else f"{bands} at {_length(limits[0])} to {_length(limits[1])}"
 
 
 def fit_all(
@@ -272,16 +277,15 @@ def fit(recipe: Recipe, image: xr.DataArray, *, categorical: bool = False, chann
     Raises
     ------
     InputError
-        Where a band is missing, the pixel size is out of the model's range, or the values are classes.
+        Where a band is missing, the pixel size is out of the model's range (or a microscope's file does not say it), or
+        the values are classes.
     """
     profile = image.encoding.get("raster")
     if profile is not None and any(band.colormap for band in profile.bands) and not categorical:
         raise InputError("the image is a palette: its values are classes, not measurements; expand it to RGB first")
     names = [str(name) for name in image.band.values]
     indices = list(range(len(names))) if channelwise else _match(recipe, image, names)
-    limits, size = recipe.task.pixel_size, pixel_size(image)
-    if limits is not None and size is not None and not limits[0] * 0.99 <= size <= limits[1] * 1.01:
-        raise InputError(f"the model needs {wanted(recipe)}; got {describe(image)}")
+    _refuse_size(recipe, image)
     pairs = sorted((index, position) for position, index in enumerate(indices) if index is not None)
     chosen = [index for index, _ in pairs]
     dropped = [name for index, name in enumerate(names) if index not in chosen]
@@ -290,6 +294,20 @@ def fit(recipe: Recipe, image: xr.DataArray, *, categorical: bool = False, chann
     if chosen != list(range(len(names))):
         image = image.isel(band=chosen)
     return Fitted(image, tuple(position for _, position in pairs), io.grid_of(image))
+
+
+def _refuse_size(recipe: Recipe, image: xr.DataArray) -> None:
+    """Raise unless the pixels are of the size that the model is for; a raster without a coordinate system may pass."""
+    limits, size = recipe.task.pixel_size, pixel_size(image)
+    if limits is None:
+        return
+    if size is None and "stack" in image.encoding:
+        raise InputError(
+            f"the model needs {wanted(recipe)}; got {describe(image)} of a size that the file does not say: "
+            "state it there, in ImageJ under Image > Properties"
+        )
+    if size is not None and not limits[0] * 0.99 <= size <= limits[1] * 1.01:
+        raise InputError(f"the model needs {wanted(recipe)}; got {describe(image)}")
 
 
 def _match(recipe: Recipe, image: xr.DataArray, names: list[str]) -> list[int | None]:

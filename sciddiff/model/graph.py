@@ -41,13 +41,12 @@ class MeanGraph(nn.Module):
         self.task, self.network = model.task, model.network
         self.register_buffer("root", model.residual_root.float())
         side = unit_of(self.task.stride, self.network.stride)
-        blank = torch.zeros(1, self.task.inputs[0].channels, side, side)
-        known = self._observe(blank, instrument)
-        self.instrument = known.instrument
-        self.numbers = known.numbers
+        self.told = instrument or {}
+        known = self._observe(torch.zeros(1, self.task.inputs[0].channels, side, side))
+        self.instrument, self.numbers = known.instrument, known.numbers
 
-    def _observe(self, image: Tensor, instrument: Instrument | None = None) -> Observation:
-        return self.task.observe({self.task.inputs[0].name: image}, instrument)
+    def _observe(self, image: Tensor) -> Observation:
+        return self.task.observe({self.task.inputs[0].name: image}, self.told)
 
     def forward(self, image: Tensor) -> Tensor:
         """Restore images.
@@ -128,7 +127,7 @@ def run_torchscript(weights: bytes, image: Tensor) -> Tensor:
 def _follow_device(graph: torch.Graph) -> None:
     """Let operations that a trace has tied to the CPU run where the image is."""
     _, image = graph.inputs()  # the module itself comes first
-    constants = graph.findAllNodes("prim::Constant")  # type: ignore[attr-defined]
+    constants = graph.findAllNodes("prim::Constant")  # type: ignore[attr-defined] # not in torch's stubs
     fixed = [node for node in constants if node.output().type().kind() == "DeviceObjType"]
     if fixed:
         own = graph.create("prim::device", [image], 1)

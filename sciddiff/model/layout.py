@@ -1,7 +1,7 @@
 """How the target grid of an image or a stack is cut into cores, and what is known of the whole before the first one."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +18,8 @@ TOLERANCE = 1e-3
 """Change of a pixel that a narrower halo may cause, in spreads of the residual."""
 LOOK, LOOKS, PLANES = 256, 64, 16
 """Side and number of the windows, and number of a stack's planes, from which the global statistics come."""
-DEEP_TILE = 96
-"""Largest side of a core of several planes, unless less is asked for: it is as deep as wide."""
+DEEP_TILE = 128
+"""Largest side of a core of several planes, which is up to twice as deep: most stacks fit."""
 
 
 @dataclass(frozen=True)
@@ -131,18 +131,33 @@ def global_mean(image: xr.DataArray) -> tuple[float, ...]:
     InputError
         Where no pixel is valid.
     """
-    planes = list(planes_of(image))
-    shape = (image.sizes["y"], image.sizes["x"])
-    spread = planes[:: max(1, len(planes) // PLANES)]
-    windows = looks(shape)[:: max(1, len(spread) // 4)]
-    mean = mean_of(_read(plane, window) for plane in spread for window in windows)
-    if mean is None and not any(_read(plane, window)[1].any() for plane in planes for window in lattice(shape, LOOK)):
+    mean = mean_of(map(_read, looked_at(image)))
+    if mean is None and not any(_read(part)[1].any() for plane in planes_of(image) for part in _parts(plane)):
         raise InputError("all pixels are invalid: nothing to predict")
     return mean or (0.0,) * len(image)
 
 
-def _read(image: xr.DataArray, window: Window) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
-    return io.read_window(image, *span(window))
+def looked_at(image: xr.DataArray) -> Iterator[xr.DataArray]:
+    """The parts, (band, y, x), of an image or of evenly spread planes of a stack that tell its global mean."""
+    count = image.sizes["t"] * image.sizes["z"] if is_stack(image) else 1
+    spread = range(0, count, max(1, count // PLANES))
+    for number in spread:
+        plane = image.isel(dict(zip("tz", divmod(number, image.sizes["z"])))) if is_stack(image) else image
+        for window in looks((image.sizes["y"], image.sizes["x"]))[:: max(1, len(spread) // 4)]:
+            yield _part(plane, window)
+
+
+def _parts(plane: xr.DataArray) -> Iterator[xr.DataArray]:
+    for window in lattice((plane.sizes["y"], plane.sizes["x"]), LOOK):
+        yield _part(plane, window)
+
+
+def _part(plane: xr.DataArray, window: Window) -> xr.DataArray:
+    return plane.isel(dict(zip("yx", span(window), strict=True)))
+
+
+def _read(part: xr.DataArray) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
+    return io.read_window(part, slice(None), slice(None))
 
 
 def lay_out(
@@ -159,10 +174,9 @@ def lay_out(
     unit = unit_of(model.task.stride, model.network.stride)
     halo, source = choose_halo(model, tolerance)
     sizes, deep = fitted.image.sizes, model.task.depth_ratio
-    if deep is not None and not is_stack(fitted.image):
-        raise InputError(
-            f"the image has one plane ({'x'.join(str(n) for n in sizes.values())}); the model needs a stack"
-        )
+    if deep is not None and sizes.get("z", 1) < 2:
+        told = ", ".join(f"{axis}={size}" for axis, size in sizes.items())
+        raise InputError(f"the image has one plane ({told}); the model needs a stack of several in depth")
     frames = (sizes["t"], sizes["z"] * (deep or 1)) if is_stack(fitted.image) else None
     tile = tile_side(tile if deep is None else min(tile or DEEP_TILE, DEEP_TILE), shape, unit)
     return Layout(
@@ -174,7 +188,7 @@ def lay_out(
         fallback=global_means(model, fitted) if fallback is None else fallback,
         offset=fitted.offset,
         frames=frames,
-        deep=None if deep is None or frames is None else min(tile, round_up(frames[1], unit)),
+        deep=None if deep is None or frames is None else min(2 * tile, round_up(frames[1], unit)),
         halo_deep=0 if deep is None else round_up(halo, unit),
     )
 

@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 
 from sciddiff.io.image import assemble
 from sciddiff.io.raster import lazy_layers
-from sciddiff.io.stack_profile import StackProfile
+from sciddiff.io.stack_profile import UNKNOWN, StackProfile
 from sciddiff.model.engine import Restorer
 from sciddiff.model.fit import Fitted, result_profile
 from sciddiff.model.layout import Layout, global_mean, lay_out, looks, mean_of
@@ -209,4 +209,16 @@ def as_dataset(model: Restorer, results: Mapping[str, Any], valid: Any, fitted: 
             images[name] = assemble(value, valid, grid=fitted.grid, bands=bands, profile=raster, dims=dims)
             if isinstance(kept, StackProfile):
                 images[name].encoding["stack"] = kept
-    return xr.Dataset(images)
+    return xr.Dataset(images, coords=_depth_and_time(fitted.image, model.task.depth_ratio or 1))
+
+
+def _depth_and_time(image: xr.DataArray, ratio: int) -> dict[str, xr.Variable]:
+    """Coordinates of the planes of a result, `ratio` for each measured one, and of its frames."""
+    axes = [str(name) for name in image.dims if name in ("t", "z")]
+    known = {name: image.coords[name].variable for name in axes if name in image.coords}
+    if ratio == 1 or "z" not in known:
+        return known
+    levels, stack = known["z"].values, image.encoding.get("stack")
+    step = levels[1] - levels[0] if len(levels) > 1 else getattr(stack, "pixel_size", UNKNOWN).z
+    finer = levels[0] + ((np.arange(len(levels) * ratio) + 0.5) / ratio - 0.5) * (step or 1.0)
+    return {**known, "z": xr.Variable("z", finer, known["z"].attrs)}

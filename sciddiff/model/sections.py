@@ -118,7 +118,7 @@ def restore_volume(
             samples=samples,
             seed=seed,
             method=method,
-            channel=2 * channel + number,
+            channel=(2 * channel + number) * len(volume),
         )
         depth = slice(layout.halo_deep, layout.halo_deep + window.depth)
         across = slice(layout.halo, layout.halo + length)

@@ -15,6 +15,7 @@ from sciddiff.model.layout import Layout, global_means
 from sciddiff.model.sections import read_volume, restore_volume
 from sciddiff.model.windows import Window, read_padded, round_up, unit_of
 from sciddiff.tasks import Input, Instrument, Observation, known_name
+from sciddiff.tasks.base import NEIGHBOUR
 
 INTERVAL = 1.6449
 """Half width of a Gaussian's central 90 % interval, in standard deviations."""
@@ -156,7 +157,9 @@ def _read_input(
 
 
 def _fallback(spec: Input, layout: Layout, given: Fitted) -> tuple[float, ...]:
-    return layout.fallback.get(spec.name, (0.0,) * len(given.positions))
+    """Global means of the bands of an input; of the planes beside one those of all planes."""
+    name = next(iter(layout.fallback), "") if spec.name == NEIGHBOUR else spec.name
+    return layout.fallback.get(name, (0.0,) * len(given.positions))
 
 
 def corner(layout: Layout, window: Window, *, ratio: int) -> tuple[int, int]:

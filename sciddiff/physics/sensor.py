@@ -44,8 +44,8 @@ MTF: Mapping[str, Mapping[str, float]] = {
     "gaofen2": {"blue": 0.30, "green": 0.30, "red": 0.30, "nir": 0.30},
 }  # fmt: skip
 """Gain of each band at its own Nyquist frequency: of an input, and as `target_mtf` of a result that is to look like an
-image of that sensor. Sources: DLPan-Toolbox (Vivone et al. 2021) and the Sentinel-2
-quality reports; no band source is known for Landsat-8, which takes the generic value."""
+image of that sensor. Sources: DLPan-Toolbox (Vivone et al. 2021) and the Sentinel-2 quality reports; no band source is
+known for Landsat-8, which takes the generic value."""
 
 
 def nominal_mtf(sensor: str, bands: Sequence[str], override: float | Mapping[str, float] | None = None) -> list[float]:

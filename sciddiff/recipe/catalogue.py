@@ -18,20 +18,28 @@ def shipped_models() -> dict[str, Path]:
     return {path.stem: path for path in sorted((_PACKAGE / "models").glob("*.safetensors"))}
 
 
-def sample_path() -> Path:
+SCENE, CELLS = "sentinel2_like_10m.tif", "cells_like.ome.tif"
+"""Shipped samples: a scene as of a satellite, a stack as of a microscope."""
+
+
+def sample_path(name: str = SCENE) -> Path:
     """
-    Return the shipped sample, a GeoTIFF.
+    Return a shipped sample.
+
+    Parameters
+    ----------
+    name : str
+        `SCENE` or `CELLS`.
 
     Raises
     ------
     InputError
         When the installation lacks it.
     """
-    folder = _shipped("_data", "data")
-    found = sorted(folder.glob("*.tif"))
-    if not found:
-        raise InputError(f"no sample GeoTIFF in {folder}: the installation is incomplete; reinstall sciddiff")
-    return found[0]
+    path = _shipped("_data", "data") / name
+    if not path.exists():
+        raise InputError(f"no sample {path}: the installation is incomplete; reinstall sciddiff")
+    return path
 
 
 def find_recipe(name_or_path: str | Path) -> Path:

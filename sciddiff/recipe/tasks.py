@@ -25,7 +25,7 @@ class Settings(Section):
     ] = "generic"
     """The instrument whose nominal MTF is taken, band by band."""
     pixel_size: Annotated[tuple[Positive, Positive], BeforeValidator(pair)] | None = None
-    """Smallest and largest pixel size of an input, in metres; null accepts any."""
+    """Smallest and largest pixel size of an input, in metres (2.0e-7 for 0.2 micrometres); null accepts any."""
 
     @property
     def zoom(self) -> int:

@@ -3,18 +3,25 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import product
 
+import numpy as np
 import torch
 import xarray as xr
+from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from sciddiff.baselines import denoising
 from sciddiff.errors import OptionError
 from sciddiff.physics import anscombe, thinning
 from sciddiff.physics.fractal import uniform
+from sciddiff.physics.noise_estimation import noise_law
 from sciddiff.recipe.tasks import Denoise as Settings
 from sciddiff.tasks import beside, local, wiener
 from sciddiff.tasks.base import (
+    LINEAR,
     NEIGHBOUR,
     Condition,
     Input,
@@ -25,7 +32,6 @@ from sciddiff.tasks.base import (
     planes_beside,
 )
 from sciddiff.tasks.instrument import checked
-from sciddiff.tasks.look import looked_at
 
 LIMITS = {"gain": (0.0, math.inf, 1), "variance": (-math.inf, math.inf, 1)}
 DARK, BRIGHT = 0.01, 0.995
@@ -40,6 +46,10 @@ CLIPPED = (0.99, 1.0)
 """Range of the quantile that becomes the last byte."""
 INFLATED, INFLATION = 0.25, 1.5
 """Share of the estimated laws that took texture for noise, and the largest logarithm by which they are too high."""
+SURVEYED, SIDE = 16, 1024
+"""Windows, and pixels along a side of one, in which the noise of a channel is measured at most."""
+STRENGTHS = {"gaussian": 1.4, "non-local means": 0.8, "cosine": 3.0}
+"""Of the classical methods that results are compared with."""
 TRUST_OF_HALF = 0.05
 """Weight of a window whose truth is the other, noisy half of its photons: its errors are mostly that half's noise."""
 
@@ -88,11 +98,9 @@ class Denoise(OneImage):
         Instrument
             `gain` and `variance`, one number a channel.
         """
-        from sciddiff.physics.noise_estimation import noise_law
-
-        laws = [noise_law(looked_at(image.isel(band=at))) for at in range(image.sizes["band"])]
+        laws = [noise_law(_sampled(image.isel(band=at))) for at in range(image.sizes["band"])]
         gains, variances = zip(*laws, strict=True)
-        return {"gain": tuple(map(float, gains)), "variance": tuple(map(float, variances))}
+        return {"gain": gains, "variance": variances}
 
     def observe(self, inputs: Mapping[str, Tensor], instrument: Instrument | None = None) -> Observation:
         """Join an image with its noise law.
@@ -144,7 +152,9 @@ class Denoise(OneImage):
         """
         source = torch.Generator(clean.device).manual_seed(0) if generator is None else generator
         scene, planes, there, noisy = beside.split(clean, self.neighbours)
-        dark, bright = _levels(scene) if noisy is None else (torch.zeros_like(scene[:, 0, 0, 0]), 1.0)
+        dark, bright = _levels(scene) if noisy is None else (torch.zeros_like(scene[:, 0, 0, 0]), torch.ones(()))
+        if generator is None:  # one camera for all, as for the planes of a stack
+            dark, bright = dark.amin().expand(len(scene)), bright.amax()
         obs = self._exposed(torch.cat([scene, planes], 1), dark, bright, source, nominal=generator is None)
         obs = _apart(obs, there if generator is None or not planes.shape[1] else beside.lost(there, source))
         if noisy is not None:
@@ -233,8 +243,35 @@ class Denoise(OneImage):
         return x
 
     def baselines(self) -> Mapping[str, Callable[[Observation], Tensor]]:
-        """The base itself."""
-        return {"linear": self.base}
+        """The base itself, and classical methods of one strength on the stabilised image."""
+        named = {name.replace(" ", "_"): partial(self._classical, name) for name in STRENGTHS}
+        return {LINEAR: self.base, **named}
+
+    def _classical(self, method: str, obs: Observation) -> Tensor:
+        image, law = obs.inputs["image"], zip(obs.instrument["gain"].tolist(), obs.instrument["variance"].tolist())
+        done = [
+            denoising.denoise(each[0].cpu().numpy(), method, strength=STRENGTHS[method], law=own)
+            for each, own in zip(image, law)
+        ]
+        return torch.from_numpy(np.stack(done))[:, None].to(image)
+
+
+def _sampled(image: xr.DataArray) -> NDArray[np.float64]:
+    """Windows of an image or stack (..., y, x), evenly taken, NaN where invalid or outside; (n, SIDE, SIDE) at most."""
+    height, width = image.shape[-2:]
+    lines = (range(0, height, SIDE), range(0, width, SIDE))
+    places = list(product(*(range(length) for length in image.shape[:-2]), *lines))
+    sampled = []
+    for at in np.unique(np.linspace(0, len(places) - 1, SURVEYED).round().astype(int)):
+        *plane, row, col = places[at]
+        rows, cols = slice(row, row + SIDE), slice(col, col + SIDE)
+        part = image[(*plane, rows, cols)]
+        values = part.values.astype(np.float64)
+        if "valid" in part.coords:
+            values = np.where(part.valid.values, values, np.nan)
+        outside = ((0, min(height, SIDE) - len(values)), (0, min(width, SIDE) - values.shape[1]))
+        sampled.append(np.pad(values, outside, constant_values=np.nan))
+    return np.stack(sampled)
 
 
 def _column(numbers: Tensor) -> Tensor:

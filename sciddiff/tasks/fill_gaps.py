@@ -130,7 +130,7 @@ class FillGaps(OneImage):
             blank = image.new_zeros(len(image), spec.channels, *image.shape[2:])
             full.setdefault(spec.name, blank)
             full.setdefault(known_name(spec.name), blank)
-        return self._matched(Observation(full, {}, image.new_zeros(len(image), self.numbers)))
+        return self._prepared(Observation(full, {}, image.new_zeros(len(image), self.numbers)))
 
     def _parts(self, obs: Observation) -> _Seen:
         image = obs.inputs["image"]
@@ -140,8 +140,8 @@ class FillGaps(OneImage):
             return _Seen(image, known, image.new_zeros(shape), known.new_zeros(shape))
         return _Seen(image, known, obs.inputs["date"].view(shape), obs.inputs[known_name("date")].view(shape) > 0)
 
-    def _matched(self, obs: Observation) -> Observation:
-        """With the dates in the radiometry of the image and their errors there, which base and condition both need.
+    def _prepared(self, obs: Observation) -> Observation:
+        """With the dates in the radiometry of the image, their errors there, and the base: several steps need them.
 
         Where nothing is common to date and image within reach, the date counts as not there.
         """
@@ -151,7 +151,8 @@ class FillGaps(OneImage):
             matched[at], error = masked.match(dates[at], image[at[0]], seen=seen[at], known=known[at[0]])
             trust[at] = torch.where(seen[at], 1 / error, 0)
         maps = {"matched": matched.flatten(1, 2), "trust": trust.flatten(1, 2)}
-        return replace(obs, inputs={**obs.inputs, **maps})
+        obs = replace(obs, inputs={**obs.inputs, **maps})
+        return replace(obs, inputs={**obs.inputs, "base": self._filled(obs)})
 
     # ---- simulation ----
 
@@ -200,6 +201,9 @@ class FillGaps(OneImage):
 
     def base(self, obs: Observation) -> Tensor:
         """The image where known; the matched dates, fitted to what is around; else what is around, (b, c, h, w)."""
+        return obs.inputs["base"]
+
+    def _filled(self, obs: Observation) -> Tensor:
         image, known, _, _ = self._parts(obs)
         total, weight = self._dates(obs, fitted=True)
         around = masked.fill(image, known)
@@ -241,9 +245,10 @@ class FillGaps(OneImage):
         return Condition(scale=torch.where(known, KEPT_SCALE * near, scale), maps=torch.cat(maps, 1))
 
     def project(self, x: Tensor, obs: Observation) -> Tensor:
-        """Known pixels as they were measured, to the last bit."""
+        """Known pixels as they were measured, to the last bit; towards them, fitted dates as they were fitted."""
         image, known, _, _ = self._parts(obs)
-        return torch.where(known, image, x)
+        _, trust = self._dates(obs, fitted=False)
+        return torch.where(known, image, masked.faded(x, obs.inputs["base"], known=known, fitted=trust > 0))
 
     def extra_results(self, x: Tensor, obs: Observation) -> Mapping[str, Tensor]:
         """`flag`: 0 observed, 1 filled from another date, 2 filled from around, the greatest over the bands."""

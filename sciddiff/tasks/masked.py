@@ -25,9 +25,12 @@ LEVEL = 65
 """Side in pixels of the window of the levels that a date is matched about."""
 NEIGHBOURHOODS = (3, 5, 9)
 """Sides, in cells, of the windows in which a date is matched; see `regression.gather`."""
-RIDGE, FEW = 5.0, 16.0
+RIDGE, FEW = 5.0, 4.0
 """Pixels that the beliefs count for that the bands of a date tell nothing of the image, and that its error is the
 image's own spread."""
+FADE = 8
+"""Pixels from what is known over which the network's change of a fitted date rises to the whole of it: there the date
+agrees with what was measured, and what the network adds shows as a seam."""
 FLAT = 1e-9
 """Spread of a band of a date, in that of its strongest, below which it tells nothing."""
 
@@ -173,6 +176,39 @@ def membrane(matched: Tensor, image: Tensor, common: Tensor) -> Tensor:
         The date, equal to the image at every common pixel but for rounding, (b, c, h, w).
     """
     return matched + fill(image - matched, common)
+
+
+def faded(x: Tensor, base: Tensor, *, known: Tensor, fitted: Tensor) -> Tensor:
+    """A result drawn to its base towards what is known, where the base is a date that was fitted in.
+
+    Parameters
+    ----------
+    x, base
+        (b, c, h, w).
+    known, fitted
+        Where something was measured, and where the base is a fitted date, (b, c, h, w) or (b, 1, h, w), boolean.
+
+    Returns
+    -------
+    Tensor
+        (b, c, h, w): base + d / `FADE` (x - base) where fitted and d, the rows or columns to the nearest known pixel,
+        is less than `FADE`; x elsewhere.
+    """
+    share = depth(known.to(x), FADE)
+    return torch.where(fitted & (share < 1), base + share * (x - base), x)
+
+
+def depth(known: Tensor, width: int) -> Tensor:
+    """How deep in a hole a pixel lies: rows or columns to the nearest known one over `width`, at most 1; 0 where known.
+
+    >>> depth(torch.tensor([[[[1.0, 0, 0, 0]]]]), 2).tolist()
+    [[[[0.0, 0.5, 1.0, 1.0]]]]
+    """
+    total = torch.zeros_like(known)
+    for _ in range(width):
+        total = total + (1 - known)
+        known = F.max_pool2d(known, 3, stride=1, padding=1)
+    return total / width
 
 
 def by_band(

@@ -20,7 +20,7 @@ from sciddiff.physics.fractal import uniform
 from sciddiff.physics.haze import wavelengths
 from sciddiff.recipe.tasks import RemoveClouds as Settings
 from sciddiff.tasks import dates as match_dates
-from sciddiff.tasks import regression
+from sciddiff.tasks import masked, regression
 from sciddiff.tasks.base import LINEAR, Condition, Input, Instrument, Observation, OneImage, known_name
 from sciddiff.tasks.instrument import checked
 from sciddiff.tasks.local import box_mean
@@ -39,9 +39,6 @@ NEAR, WIDE = 9, 33
 """Sides of the windows in which the share of clear pixels is told."""
 RIM = 3
 """Pixels by which masks in training may be larger than what they mask."""
-FADE = 8
-"""Pixels from the rim of a hole over which the network's change of a fitted date rises to the whole of it: there the
-base agrees with what was measured, and what the network adds shows as a seam."""
 NOMINAL_COVER = (0.3, 0.3)
 """Cover of the nominal clouds."""
 
@@ -305,9 +302,8 @@ class RemoveClouds(OneImage):
     def project(self, x: Tensor, obs: Observation) -> Tensor:
         """Clear pixels as they were measured, to the last bit; towards them, fitted dates as they were fitted."""
         _, clear, _, seen = self._parts(obs)
-        base, share = obs.inputs["base"], depth(clear, FADE)
         fitted = seen.amax(1) > 0 if seen.shape[1] else torch.zeros_like(clear, dtype=torch.bool)
-        return self._kept(torch.where(fitted & (share < 1), base + share * (x - base), x), obs)
+        return self._kept(masked.faded(x, obs.inputs["base"], known=clear > 0, fitted=fitted), obs)
 
     def _kept(self, x: Tensor, obs: Observation) -> Tensor:
         image, clear, _, _ = self._parts(obs)
@@ -348,19 +344,6 @@ class RemoveClouds(OneImage):
         known = (torch.cat([clear[:, None], seen], 1)[:, :, 0] > 0).cpu().numpy()
         done = torch.from_numpy(np.stack([method(each, mask) for each, mask in zip(series, known)])).to(image)
         return torch.where(clear > 0, image, done)
-
-
-def depth(clear: Tensor, width: int) -> Tensor:
-    """How deep in a hole a pixel lies: rows or columns to the nearest clear one over `width`, at most 1; 0 where clear.
-
-    >>> depth(torch.tensor([[[[1.0, 0, 0, 0]]]]), 2).tolist()
-    [[[[0.0, 0.5, 1.0, 1.0]]]]
-    """
-    total = torch.zeros_like(clear)
-    for _ in range(width):
-        total = total + (1 - clear)
-        clear = F.max_pool2d(clear, 3, stride=1, padding=1)
-    return total / width
 
 
 def grown_mask(mask: Tensor, *, generator: Generator) -> Tensor:

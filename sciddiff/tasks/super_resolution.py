@@ -172,7 +172,7 @@ class SuperResolution(OneImage):
         return local.contrast_free(base)
 
     def project(self, x: Tensor, obs: Observation) -> Tensor:
-        """Bring to the told sharpness; then add the misfit of the degraded estimate, interpolated, `projections` times."""
+        """Bring to the told sharpness; add the interpolated misfit of the degraded estimate, `projections` times."""
         if "sharpness" in obs.instrument:
             x = sensor.with_gain(x, obs.instrument["sharpness"])
         for _ in range(self.settings.projections):

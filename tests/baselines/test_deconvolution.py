@@ -26,10 +26,10 @@ def sample(axes: int) -> tuple[Double, Double, Double]:
 @pytest.mark.parametrize("axes", [2, 3])
 def test_richardson_lucy_sharpens_and_keeps_light(axes: int) -> None:
     scene, image, psf = sample(axes)
-    done = deconvolution.richardson_lucy(image, psf, iterations=10)
+    done = deconvolution.richardson_lucy(image, psf, iterations=30)
     assert done.shape == image.shape
     assert done.min() >= 0
-    assert ((done - scene) ** 2).mean() < 0.9 * ((image - scene) ** 2).mean()
+    assert ((done - scene) ** 2).mean() < 0.8 * ((image - scene) ** 2).mean()
     assert done.mean() == pytest.approx(image.mean(), rel=0.05)
     again = blur(torch.from_numpy(done)[None, None], torch.from_numpy(psf))[0, 0].numpy()
     assert ((again - image) ** 2).mean() < 3 * image.mean()  # consistent with the image within its noise

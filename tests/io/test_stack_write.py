@@ -42,7 +42,7 @@ def written(path: Path, pixels: Any, profile: StackProfile, **options: str) -> P
 
 def zarr_group(path: Path, pixels: NDArray[Any], name: str = "0") -> Path:
     group = zarr.create_group(path, zarr_format=3)
-    group.create_array(name, data=pixels, chunks=(1, 1, 1, 16, 16))
+    group.create_array(name, data=pixels, chunks=(1, 1, 1, 512, 512))
     return path
 
 
@@ -114,7 +114,7 @@ def test_ome_tiff_says_to_others_what_the_profile_says(tmp_path: Path, dtype: st
     told = image.pixels
     assert (told.size_t, told.size_c, told.size_z, told.size_y, told.size_x) == SHAPE
     assert told.dimension_order.value == "XYZCT"
-    assert told.physical_size_x_quantity.to("micrometer").magnitude == pytest.approx(0.125)
+    assert (told.physical_size_x, told.physical_size_x_unit.value) == (125, "nm")
     assert told.physical_size_y_unit.value == "µm"
     assert told.physical_size_z == pytest.approx(0.0005)
     assert told.time_increment == 250
@@ -161,7 +161,7 @@ def test_what_is_not_kept_is_named(tmp_path: Path) -> None:
     tifffile.imwrite(path, numbers((4, 8, 9), "uint8"), description=xml, metadata=None, photometric="minisblack")
     image = io.open(path)
     for name in ("out.ome.tif", "out.ome.zarr"):
-        with pytest.warns(io.RasterWarning, match=f"{name}: of the source's metadata ROI are not kept"):
+        with pytest.warns(io.RasterWarning, match="of the source's metadata ROI are not kept"):
             io.save(image, tmp_path / name)
 
 
@@ -394,7 +394,7 @@ def test_bioio_reads_it(tmp_path: Path) -> None:
 
 
 def test_real_stacks_come_back_bit_for_bit(realdata: Path, tmp_path: Path) -> None:
-    for name in ("dna_confocal_widefield_pair_3d", "mitocheck_h2b_timelapse_30frames", "hela_3ch_16bit"):
+    for name in ("drosophila_nuclear_envelope_3d", "hela_3ch_16bit"):
         image = io.open(realdata / "micro" / f"{name}.ome.tif")
         for suffix in (".ome.tif", ".ome.zarr"):
             io.save(image, tmp_path / f"{name}{suffix}")

@@ -25,9 +25,9 @@ training: {patch: 96}
 """
 
 
-def random_model(ratio: int = 4) -> Model:
+def random_model(ratio: int = 4, *overrides: str) -> Model:
     """A network whose every weight acts: the zeros of a fresh one are filled."""
-    model = build(parse_recipe(RECIPE % ratio))
+    model = build(parse_recipe(RECIPE % ratio, overrides=overrides))
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.network.parameters():
@@ -69,6 +69,16 @@ def test_tiles_equal_the_whole_at_other_ratios(ratio: int) -> None:
     whole = model.predict(image, steps=3, tile=10_000, tolerance=None)["sample"].values
     tiled = model.predict(image, steps=3, tile=48, tolerance=None)["sample"].values
     np.testing.assert_allclose(tiled, whole, rtol=0, atol=1e-5)
+
+
+def test_tiles_equal_the_whole_where_the_targets_sharpness_is_told() -> None:
+    model, image, told = random_model(2, "task.target_mtf=0.3"), scene(61, 47), {"target_mtf": (0.9, 0.15)}
+    whole = model.predict(image, steps=3, tile=10_000, tolerance=None, instrument=told)["sample"].values
+    tiled = model.predict(image, steps=3, tile=48, tolerance=None, instrument=told)["sample"].values
+    np.testing.assert_allclose(tiled, whole, rtol=0, atol=1e-5)
+    untold = model.predict(image, steps=3, tile=10_000)["sample"].values
+    assert np.nanstd(whole[0] - untold[0]) > 0.01
+    assert np.nanstd(whole[0]) > np.nanstd(untold[0])
 
 
 def test_batch_and_order_change_nothing(model: Model) -> None:

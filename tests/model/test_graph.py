@@ -19,8 +19,13 @@ RECIPES = {
     "dehaze": ("{kind: dehaze}", VISIBLE),
     "cloud_mask": ("{kind: cloud_mask}", VISIBLE),
     "destripe": ("{kind: destripe}", "[a, b]"),
+    "denoise": ("{kind: denoise}", "[signal]"),
     "pansharpen": ("{kind: pansharpen, ratio: 2}", "[red, green]"),
 }
+
+
+TOLD = {"denoise": {"gain": (0.01,), "variance": (1e-4,)}}
+"""Numbers without which a task does not work."""
 
 
 def random_model(name: str) -> Model:
@@ -48,12 +53,12 @@ def restored(model: Model, image: torch.Tensor, **instrument: tuple[float, ...])
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name != "pansharpen"])
 def test_the_graph_and_its_trace_give_what_the_engine_gives(name: str):
-    model = random_model(name)
-    graph = MeanGraph(model)
+    model, told = random_model(name), TOLD.get(name, {})
+    graph = MeanGraph(model, told)
     weights = to_torchscript(graph, images(model, 1, units=(6, 8)))
     for count, units in ((1, (6, 8)), (1, (9, 5)), (3, (5, 6))):
         image = images(model, count, units=units)
-        expected = restored(model, image)
+        expected = restored(model, image, **told)
         with torch.inference_mode():
             torch.testing.assert_close(graph(image), expected, rtol=0, atol=1e-5)
         torch.testing.assert_close(run_torchscript(weights, image), expected, rtol=0, atol=1e-5)
@@ -76,10 +81,10 @@ def test_an_instrument_becomes_part_of_the_graph():
     assert float((found - restored(model, image)).abs().max()) > 1e-4
 
 
-@pytest.mark.parametrize("name", ["super_resolution", "dehaze", "cloud_mask", "destripe"])
+@pytest.mark.parametrize("name", ["super_resolution", "dehaze", "cloud_mask", "destripe", "denoise"])
 def test_no_operation_of_the_trace_is_tied_to_a_device(name: str):
     model = random_model(name)
-    weights = to_torchscript(MeanGraph(model), images(model, 1, units=(6, 8)))
+    weights = to_torchscript(MeanGraph(model, TOLD.get(name)), images(model, 1, units=(6, 8)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         graph = torch.jit.load(io.BytesIO(weights)).inlined_graph

@@ -11,7 +11,7 @@ import xarray as xr
 
 from sciddiff import io, save
 from sciddiff.errors import InputError, OptionError
-from sciddiff.model import Model, tiles
+from sciddiff.model import Model, layout, tiles
 from tests.inference.conftest import small_model, write_scene
 
 
@@ -99,7 +99,7 @@ def test_only_what_a_core_needs_is_read(model: Model) -> None:
         core = result.isel(y=slice(20000, 20010), x=slice(20000, 20010)).compute()
     assert np.isfinite(core.values).all()
     near = {place for place in touched if 18 <= place[1] <= 22 and 18 <= place[2] <= 22}
-    assert len(set(touched) - near) <= tiles.LOOKS * 4, "global statistics come from a few windows"
+    assert len(set(touched) - near) <= layout.LOOKS * 4, "global statistics come from a few windows"
     assert near
 
 

@@ -83,7 +83,7 @@ def test_haze_of_a_picture_has_its_share_of_light() -> None:
 
 @pytest.mark.parametrize("width", [2.0, 9.0, 20.0])
 def test_background_is_log_normal_and_smooth(width: float) -> None:
-    field = out_of_focus.smooth_background((150, 1, 64, 70), torch.Generator().manual_seed(0), level=5, width=width)
+    field = out_of_focus.smooth_background((600, 1, 64, 70), torch.Generator().manual_seed(0), level=5, width=width)
     assert field.min() > 0
     assert field.mean().item() == pytest.approx(5, rel=0.03)
     log = field.log() - field.log().mean()

@@ -156,7 +156,16 @@ def test_an_image_without_a_law_is_refused(task: Denoise) -> None:
 
 def test_the_survey_finds_the_law_of_an_image_and_of_a_stack(task: Denoise) -> None:
     planes = np.concatenate([exposed(300, side=256, seed=seed)[1][0].numpy() for seed in (1, 2)])
-    for image in (image_of(planes[:1]), xr.DataArray(planes[None, None], dims=("band", "t", "z", "y", "x"))):
+    known = np.ones(planes[:1].shape, bool)
+    known[:, :40] = False
+    holed = image_of(np.where(known, planes[:1], 1e6), known)
+    wide = image_of(np.tile(planes[:1], (1, 5, 5)))  # more than one window
+    for image in (
+        image_of(planes[:1]),
+        holed,
+        wide,
+        xr.DataArray(planes[None, None], dims=("band", "t", "z", "y", "x")),
+    ):
         found = task.survey(image)
         clean = exposed(300, side=256)[0].numpy()
         told, true = (law["gain"][0] * clean + law["variance"][0] for law in (found, LAW))

@@ -14,7 +14,7 @@ from sciddiff.physics import gaps
 from sciddiff.physics.change import draw_change
 from sciddiff.physics.fractal import fractal_noise
 from sciddiff.recipe import parse_recipe
-from sciddiff.tasks import build_task
+from sciddiff.tasks import build_task, masked
 from sciddiff.tasks.fill_gaps import FROM_DATE, GENERATED, OBSERVED, FillGaps, between
 
 RECIPE = """
@@ -131,6 +131,19 @@ def test_a_date_is_worth_more_than_the_surroundings_and_two_more_than_one(task: 
 
     assert error(2) < error(1) < 0.5 * error(0)
     torch.testing.assert_close(error(0), float((task.base(alone) - clean)[gap].square().mean()))
+
+
+def test_towards_known_pixels_a_fitted_date_stays_as_it_was_fitted(task: FillGaps) -> None:
+    clean = scene()
+    alone = task.simulate(clean, None)
+    image = {name: alone.inputs[name] for name in ("image", "image_known")}
+    date = torch.cat([other_date(clean), torch.zeros_like(clean)], 1)
+    there = torch.cat([torch.ones_like(clean), torch.zeros_like(clean)], 1)
+    dated = task.observe({**image, "date": date, "date_known": there})
+    known = image["image_known"]
+    for obs, share in ((dated, masked.depth(known, masked.FADE)), (alone, 1 - known)):
+        base = task.base(obs)
+        torch.testing.assert_close(task.project(base + 1, obs) - base, share, rtol=0, atol=1e-5)
 
 
 def test_any_gain_and_offset_of_image_and_date_passes_through(task: FillGaps) -> None:

@@ -17,8 +17,8 @@ from sciddiff.model import Model, build, restore
 from sciddiff.model.layout import lay_out
 from sciddiff.physics.fractal import fractal_noise
 from sciddiff.recipe import parse_recipe
-from sciddiff.tasks import Observation, build_task, known_name
-from sciddiff.tasks.remove_clouds import FADE, RemoveClouds, depth, grown_mask
+from sciddiff.tasks import Observation, build_task, known_name, masked
+from sciddiff.tasks.remove_clouds import RemoveClouds, grown_mask
 
 RECIPE = """
 version: 1
@@ -140,9 +140,9 @@ def test_towards_clear_pixels_a_fitted_date_stays_as_it_was_fitted(task: RemoveC
     clean, mask = scene(), hole()
     obs = observed(task, clean, mask, clean * 0.9)
     change = task.project(task.base(obs) + 0.01, obs) - task.base(obs)
-    share = depth(1 - mask, FADE)
+    share = masked.depth(1 - mask, masked.FADE)
     torch.testing.assert_close(change, (0.01 * share).expand_as(clean), rtol=0, atol=1e-6)
-    assert set(share.unique().tolist()) == {step / FADE for step in range(FADE + 1)}
+    assert set(share.unique().tolist()) == {step / masked.FADE for step in range(masked.FADE + 1)}
     alone = observed(task, clean, mask)
     change = task.project(task.base(alone) + 0.01, alone) - task.base(alone)
     torch.testing.assert_close(change, (0.01 * mask).expand_as(clean), rtol=0, atol=1e-6)

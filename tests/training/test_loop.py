@@ -172,7 +172,7 @@ def test_inputs_that_the_model_lacks_begin_without_effect(recipe: Recipe, first:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("network.widths=[8, 16]", r"needs to be \(16, "),
+        ("network.widths=[8, 16]", r"is \(8,\), needs to be \(16,\)"),
         ("network.embedding=4", r"is \(8, 5\), needs to be \(4, 5\)"),
         ("network.encoder_blocks=[0, 2]", "not there"),
         ("network.encoder_blocks=[0, 0]", "no place for"),
