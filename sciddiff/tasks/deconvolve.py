@@ -22,7 +22,7 @@ from sciddiff.recipe.tasks import Deconvolve as Settings
 from sciddiff.tasks import local
 from sciddiff.tasks.base import LINEAR, Condition, Input, Instrument, Observation, OneImage
 from sciddiff.tasks.instrument import checked
-from sciddiff.tasks.look import looked_at
+from sciddiff.tasks.look import sampled
 
 WIDTH_STEP = 0.1
 """Spacing of the widths, in input pixels, for which filters are solved."""
@@ -68,7 +68,7 @@ class Deconvolve(OneImage):
         Instrument
             `psf` and `noise`, one number a channel; see `observe`.
         """
-        found = {"noise": tuple(_noise_share(looked_at(image.isel(band=at))) for at in range(image.sizes["band"]))}
+        found = {"noise": tuple(_noise_share(sampled(image.isel(band=at))) for at in range(image.sizes["band"]))}
         profile = image.encoding.get("stack")
         known = [] if profile is None else [optics for optics in microscope.optics_of(profile) if optics is not None]
         for text in sorted(

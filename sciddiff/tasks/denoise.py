@@ -4,12 +4,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import product
 
 import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
@@ -32,6 +30,7 @@ from sciddiff.tasks.base import (
     planes_beside,
 )
 from sciddiff.tasks.instrument import checked
+from sciddiff.tasks.look import sampled
 
 LIMITS = {"gain": (0.0, math.inf, 1), "variance": (-math.inf, math.inf, 1)}
 DARK, BRIGHT = 0.01, 0.995
@@ -46,8 +45,6 @@ CLIPPED = (0.99, 1.0)
 """Range of the quantile that becomes the last byte."""
 INFLATED, INFLATION = 0.25, 1.5
 """Share of the estimated laws that took texture for noise, and the largest logarithm by which they are too high."""
-SURVEYED, SIDE = 16, 1024
-"""Windows, and pixels along a side of one, in which the noise of a channel is measured at most."""
 STRENGTHS = {"gaussian": 1.4, "non-local means": 0.8, "cosine": 3.0}
 """Of the classical methods that results are compared with."""
 TRUST_OF_HALF = 0.05
@@ -98,7 +95,7 @@ class Denoise(OneImage):
         Instrument
             `gain` and `variance`, one number a channel.
         """
-        laws = [noise_law(_sampled(image.isel(band=at))) for at in range(image.sizes["band"])]
+        laws = [noise_law(sampled(image.isel(band=at))) for at in range(image.sizes["band"])]
         gains, variances = zip(*laws, strict=True)
         return {"gain": gains, "variance": variances}
 
@@ -254,24 +251,6 @@ class Denoise(OneImage):
             for each, own in zip(image, law)
         ]
         return torch.from_numpy(np.stack(done))[:, None].to(image)
-
-
-def _sampled(image: xr.DataArray) -> NDArray[np.float64]:
-    """Windows of an image or stack (..., y, x), evenly taken, NaN where invalid or outside; (n, SIDE, SIDE) at most."""
-    height, width = image.shape[-2:]
-    lines = (range(0, height, SIDE), range(0, width, SIDE))
-    places = list(product(*(range(length) for length in image.shape[:-2]), *lines))
-    sampled = []
-    for at in np.unique(np.linspace(0, len(places) - 1, SURVEYED).round().astype(int)):
-        *plane, row, col = places[at]
-        rows, cols = slice(row, row + SIDE), slice(col, col + SIDE)
-        part = image[(*plane, rows, cols)]
-        values = part.values.astype(np.float64)
-        if "valid" in part.coords:
-            values = np.where(part.valid.values, values, np.nan)
-        outside = ((0, min(height, SIDE) - len(values)), (0, min(width, SIDE) - values.shape[1]))
-        sampled.append(np.pad(values, outside, constant_values=np.nan))
-    return np.stack(sampled)
 
 
 def _column(numbers: Tensor) -> Tensor:

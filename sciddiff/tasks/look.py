@@ -1,5 +1,7 @@
 """Looks at whole images before anything is computed, window by window until the answer is found."""
 
+from itertools import product
+
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -8,8 +10,8 @@ from sciddiff import io
 
 LOOK = 256
 """Side of the windows that are read."""
-LOOKED_AT, SIDE = 16, 1024
-"""Planes of a channel, and the largest side of the middle of each, in which its noise and levels are measured."""
+SURVEYED, SIDE = 16, 1024
+"""Windows, and pixels along a side of one, in which the noise and the levels of a channel are measured at most."""
 DARK, BRIGHT = 0.01, 0.995
 """Quantiles of a channel that count as no light and as its bright structures."""
 
@@ -36,15 +38,22 @@ def any_clear(image: xr.DataArray, mask: xr.DataArray) -> bool:
     return False
 
 
-def looked_at(channel: xr.DataArray) -> NDArray[np.floating]:
-    """The middle of evenly spread planes of a channel ([t, z,] y, x), (planes, h, w)."""
-    cut = {axis: slice(max((channel.sizes[axis] - SIDE) // 2, 0), (channel.sizes[axis] + SIDE) // 2) for axis in "yx"}
-    channel = channel.isel(cut)
-    if "z" not in channel.dims:
-        return channel.values[None]
-    planes = [(t, z) for t in range(channel.sizes["t"]) for z in range(channel.sizes["z"])]
-    chosen = planes[:: -(-len(planes) // LOOKED_AT)]
-    return np.stack([channel.isel(t=t, z=z).values for t, z in chosen])
+def sampled(image: xr.DataArray) -> NDArray[np.float64]:
+    """Windows of an image or stack (..., y, x), evenly taken, NaN where invalid or outside; (n, SIDE, SIDE) at most."""
+    height, width = image.shape[-2:]
+    lines = (range(0, height, SIDE), range(0, width, SIDE))
+    places = list(product(*(range(length) for length in image.shape[:-2]), *lines))
+    windows = []
+    for at in np.unique(np.linspace(0, len(places) - 1, SURVEYED).round().astype(int)):
+        *plane, row, col = places[at]
+        rows, cols = slice(row, row + SIDE), slice(col, col + SIDE)
+        part = image[(*plane, rows, cols)]
+        values = part.values.astype(np.float64)
+        if "valid" in part.coords:
+            values = np.where(part.valid.values, values, np.nan)
+        outside = ((0, min(height, SIDE) - len(values)), (0, min(width, SIDE) - values.shape[1]))
+        windows.append(np.pad(values, outside, constant_values=np.nan))
+    return np.stack(windows)
 
 
 def levels_of(image: xr.DataArray) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -62,8 +71,7 @@ def levels_of(image: xr.DataArray) -> tuple[tuple[float, ...], tuple[float, ...]
     """
     pairs = []
     for at in range(image.sizes["band"]):
-        channel = image.isel(band=at)
-        values = looked_at(channel.where(channel.coords["valid"]))
+        values = sampled(image.isel(band=at))
         known = values[np.isfinite(values)]
         dark, bright = np.quantile(known, (DARK, BRIGHT)) if known.size else (0.0, 1.0)
         pairs.append((float(dark), float(bright) if bright > dark else float(dark) + 1))
