@@ -87,7 +87,7 @@ class DehazeWidefield(OneImage):
         """
         source = torch.Generator(clean.device).manual_seed(0) if generator is None else generator
         scene, planes, known, measured = beside.split(clean, self.neighbours)
-        dark, spread = (0.0, 1.0) if measured is not None else _levels(scene)
+        dark, spread = _levels(scene) if measured is None else (scene.new_zeros(()), scene.new_ones(()))
         light = ((torch.cat([scene, planes], 1) - dark) / spread).clamp_min(0)
         seen = torch.cat([self._seen(each, source, nominal=generator is None) for each in light.split(1)])
         truth, image, others = light[:, :1], seen[:, :1], seen[:, 1:]

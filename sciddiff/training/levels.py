@@ -23,17 +23,18 @@ LEAST_SHARED = 0.2
 def clean_lines(image: xr.DataArray) -> Lines:
     """The lines that make each band of an image without noise, (band, y, x), zero in the dark and one where bright."""
     values, valid = io.read_window(image, slice(None), slice(None))
-    return _to_levels([tuple(np.quantile(band[known], (DARK, BRIGHT))) for band, known in zip(values, valid)])
+    quantiles = np.array([np.quantile(band[known], (DARK, BRIGHT)) for band, known in zip(values, valid)])
+    return _to_levels(quantiles[:, 0].tolist(), quantiles[:, 1].tolist())
 
 
 def file_lines(image: xr.DataArray) -> Lines:
     """The same of a whole file, (band, [t, z,] y, x), as `tasks.look.levels_of` measures it."""
-    return _to_levels(list(zip(*levels_of(image), strict=True)))
+    return _to_levels(*levels_of(image))
 
 
-def _to_levels(bounds: Sequence[tuple[float, float]]) -> Lines:
-    spreads = [bright - dark if bright > dark else 1.0 for dark, bright in bounds]
-    return [(1 / spread, -dark / spread) for (dark, _), spread in zip(bounds, spreads, strict=True)]
+def _to_levels(darks: Sequence[float], brights: Sequence[float]) -> Lines:
+    spreads = [bright - dark if bright > dark else 1.0 for dark, bright in zip(darks, brights, strict=True)]
+    return [(1 / spread, -dark / spread) for dark, spread in zip(darks, spreads, strict=True)]
 
 
 def electron_lines(noisy: xr.DataArray) -> Lines:

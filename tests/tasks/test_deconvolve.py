@@ -196,7 +196,7 @@ def test_it_learns_and_what_it_learnt_is_loaded(tmp_path: Path) -> None:
     path.write_text(
         HEAD % ", psf_range: [1, 2], noise: [0.01, 0.05]"
         + "data: {train: [sharp.tif], valid: [sharp.tif]}\n"
-        + "training: {patch: 32, batch: 4, steps: 60, warmup: 5, ema: 0.9, learning_rate: 0.01, validate_every: 60}\n"
+        + "training: {patch: 32, batch: 4, steps: 150, warmup: 5, ema: 0.9, learning_rate: 0.01, validate_every: 60}\n"
     )
     model = load(train(load_recipe(path), tmp_path / "run"))
     assert isinstance(model, Model)
