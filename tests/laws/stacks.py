@@ -61,14 +61,14 @@ def random_model(kind: str = "super_resolution", ratio: int = 2, *, limits: str 
 
 
 def values(shape: tuple[int, ...] = SHAPE, dtype: str = "uint16") -> NDArray[Any]:
-    """Rough numbers, different in each plane: up to half the largest of a type of integers, about 1 for floats."""
+    """Rough numbers, different in each plane: in the lower half of a type of integers, about 1 for floats."""
     rng = np.random.default_rng(0)
     rough = rng.normal(size=shape).cumsum(-1).cumsum(-2)
     rough = rough / rough.std() + 0.1 * rng.normal(size=shape)
     if np.dtype(dtype).kind == "f":
         return rough.astype(dtype)
     top = np.iinfo(dtype).max // 2
-    return (top / 2 * (1 + rough / 6)).clip(1, top).astype(dtype)
+    return (top / 2 * (1 + rough / 12)).clip(top // 8, top).astype(dtype)
 
 
 def profile(dtype: str = "uint16", *, channels: int = 2, times: int = 2) -> StackProfile:
