@@ -56,7 +56,7 @@ def random_model(kind: str = "super_resolution", ratio: int = 2, *, limits: str 
     with torch.no_grad():
         for parameter in model.network.parameters():
             parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
-    narrow = {"super_resolution": NarrowSuperResolution, "isotropic": NarrowIsotropic}[kind]
+    narrow: Any = {"super_resolution": NarrowSuperResolution, "isotropic": NarrowIsotropic}[kind]
     return dataclasses.replace(model, task=narrow(model.recipe.task, model.recipe.bands))
 
 
@@ -64,7 +64,8 @@ def values(shape: tuple[int, ...] = SHAPE, dtype: str = "uint16") -> NDArray[Any
     """Rough numbers, different in each plane: in the lower half of a type of integers, about 1 for floats."""
     rng = np.random.default_rng(0)
     rough = rng.normal(size=shape).cumsum(-1).cumsum(-2)
-    rough = rough / rough.std() + 0.1 * rng.normal(size=shape)
+    rough /= rough.std()
+    rough += 0.1 * rng.normal(size=shape)
     if np.dtype(dtype).kind == "f":
         return rough.astype(dtype)
     top = np.iinfo(dtype).max // 2
