@@ -49,9 +49,9 @@ class NarrowIsotropic(Narrow, Isotropic):
     pass
 
 
-def random_model(kind: str = "super_resolution", ratio: int = 2, *, limits: str = "") -> Model:
+def random_model(kind: str = "super_resolution", ratio: int = 2) -> Model:
     """A network whose every weight acts: the zeros of a fresh one are filled."""
-    model = build(parse_recipe(RECIPE % (kind, ratio, f", pixel_size: {limits}" if limits else "")))
+    model = build(parse_recipe(RECIPE % (kind, ratio, "")))
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.network.parameters():
@@ -63,7 +63,7 @@ def random_model(kind: str = "super_resolution", ratio: int = 2, *, limits: str 
 def values(shape: tuple[int, ...] = SHAPE, dtype: str = "uint16") -> NDArray[Any]:
     """Rough numbers, different in each plane: in the lower half of a type of integers, about 1 for floats."""
     rng = np.random.default_rng(0)
-    rough = rng.normal(size=shape).cumsum(-1).cumsum(-2)
+    rough: NDArray[Any] = rng.normal(size=shape).cumsum(-1).cumsum(-2)
     rough /= rough.std()
     rough += 0.1 * rng.normal(size=shape)
     if np.dtype(dtype).kind == "f":
