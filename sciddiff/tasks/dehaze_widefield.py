@@ -32,7 +32,8 @@ OFFSET = 0.2
 FROM_GIVEN = 0.5
 """Part of the haze that comes from the planes given along z, where there are some."""
 GLOW = 0.25
-"""Share of the brightness around a pixel that counts as contrast: of bright structures, more haze is left."""
+"""Share of the brightness around a pixel that counts as contrast: the brighter, the more haze may be left, or be taken
+off that is none."""
 
 
 class DehazeWidefield(OneImage):
@@ -155,14 +156,15 @@ class DehazeWidefield(OneImage):
         return image - background(image)
 
     def condition(self, obs: Observation, base: Tensor) -> Condition:
-        """Scale: the local contrast of the image and a share of what the base holds around, where haze is left.
+        """Scale: the local contrast of the image, and a share of what the base holds and of the image's spread around.
 
         Maps: those of `local.contrast_free` of the image, and over the scale the base, its mean over 17 x 17 and its
         mean over about 68 x 68 pixels; then further planes.
         """
         image = obs.inputs["image"]
         free = local.contrast_free(image)
-        glow = local.box_mean(base.square(), local.SPREAD)
+        away = (image - local.wide_mean(image)).square()
+        glow = local.box_mean(base.square(), local.SPREAD) + local.wide_mean(away)
         scale = (free.scale.square() + GLOW**2 * glow).sqrt()
         near = local.box_mean(base, local.NEAR)
         maps = [free.maps, base / scale, near / scale, local.wide_mean(base) / scale]

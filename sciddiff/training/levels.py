@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from sciddiff import io
 from sciddiff.physics.noise_estimation import noise_law
@@ -16,6 +17,8 @@ from sciddiff.tasks.look import BRIGHT, DARK, levels_of
 Lines = Sequence[tuple[float, float]]
 """Slope and level of each band."""
 
+DETAIL = (3, 17)
+"""Sides in pixels of the means between which detail lies."""
 LEAST_SHARED = 0.2
 """Correlation below which a reference and what was measured show nothing in common to learn from."""
 
@@ -47,21 +50,37 @@ def electron_lines(noisy: xr.DataArray) -> Lines:
     return [(1 / a, b / a**2) for a, b in laws]
 
 
-def lines_onto(clean: xr.DataArray, measured: xr.DataArray) -> Lines | None:
+def lines_onto(clean: xr.DataArray, measured: xr.DataArray, *, detail: bool) -> Lines | None:
     """The lines that bring a reference, (band, y, x), to the unit of what was measured of the same pixels.
 
     The reference's own unit and offset are free: measured ~ slope reference + level is fitted over all pixels, in this
     direction because the reference has the less noise. None where the two have nothing in common.
+
+    Parameters
+    ----------
+    clean, measured
+        Of one shape.
+    detail
+        Whether the slope is that of the detail, between 3 and 17 pixels: what was measured holds other light, too,
+        which is smooth and strongest where the reference is bright.
     """
     (high, known), (low, seen) = (io.read_window(each, slice(None), slice(None)) for each in (clean, measured))
     lines = []
     for reference, other, both in zip(high, low, known & seen, strict=True):
-        x, y = reference[both].astype(np.float64), other[both].astype(np.float64)
-        if not (x.std() > 0 and y.std() > 0 and np.corrcoef(x, y)[0, 1] > LEAST_SHARED):
+        x, y = (np.where(both, each, each[both].mean()).astype(np.float64) for each in (reference, other))
+        if not (x.std() > 0 and y.std() > 0 and np.corrcoef(x[both], y[both])[0, 1] > LEAST_SHARED):
             return None
-        slope, level = np.polyfit(x, y, 1)
-        lines.append((float(slope), float(level)))
+        fine = [_detail(each)[both] if detail else each[both] for each in (x, y)]
+        slope = float(np.polyfit(*fine, 1)[0])
+        if not slope > 0:
+            return None
+        lines.append((slope, float(y[both].mean() - slope * x[both].mean())))
     return lines
+
+
+def _detail(plane: NDArray[np.float64]) -> NDArray[np.float64]:
+    fine, wide = (ndimage.uniform_filter(plane, side, mode="nearest") for side in DETAIL)
+    return np.asarray(fine - wide)
 
 
 def inverse(lines: Lines) -> Lines:

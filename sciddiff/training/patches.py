@@ -211,7 +211,7 @@ def _measured(scene: Scene, source: Source, file: _File, place: Place, task: Tas
         )
     lines = levels.electron_lines(seen) if task.counts_electrons else ()
     image = levels.mapped(scene.image, () if lines else levels.clean_lines(scene.image))
-    fit = levels.lines_onto(image, levels.mapped(seen, lines))
+    fit = levels.lines_onto(image, levels.mapped(seen, lines), detail=not task.counts_electrons)
     if fit is None:
         return None
     if task.counts_electrons:

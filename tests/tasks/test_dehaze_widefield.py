@@ -19,6 +19,7 @@ from sciddiff.recipe import load_recipe, parse_recipe
 from sciddiff.recipe.schema import Recipe
 from sciddiff.tasks import build_task
 from sciddiff.tasks.dehaze_widefield import DehazeWidefield, background
+from sciddiff.tasks.local import box_mean
 from sciddiff.training import train
 from sciddiff.training.patches import draw_batch, open_scenes
 
@@ -186,8 +187,8 @@ def recipe_of(folder: Path, source: str) -> Recipe:
     path = folder / f"{abs(hash(source))}.yaml"
     path.write_text(
         HEAD % ""
-        + f"data: {{train: [{source}], valid: [{{path: sharp.tif}}]}}\n"
-        + "training: {patch: 32, batch: 4, steps: 60, warmup: 5, ema: 0.9, learning_rate: 0.01, validate_every: 60}\n"
+        + f"data: {{train: [{source}], valid: [{source}]}}\n"
+        + "training: {patch: 32, batch: 4, steps: 100, warmup: 5, ema: 0.9, learning_rate: 0.01, validate_every: 100}\n"
     )
     return load_recipe(path)
 
@@ -210,6 +211,8 @@ def test_pairs_come_in_levels_of_the_sharp_one(folder: Path) -> None:
     sharp, hazy = windows[:, 0], windows[:, 1]
     assert 0.9 < sharp.max() < 1.5
     assert abs((hazy - sharp).mean()) < 0.3  # the affine map takes the mean of the haze off
+    fine = [each - box_mean(torch.from_numpy(each)[:, None], 9)[:, 0].numpy() for each in (sharp, hazy)]
+    assert np.polyfit(*(each.ravel() for each in fine), 1)[0] == pytest.approx(1, abs=0.15)  # and haze is no contrast
     obs = task.simulate(torch.from_numpy(windows), torch.Generator().manual_seed(0))
     assert torch.equal(obs.inputs["image"][:, 0], torch.from_numpy(hazy))
     assert torch.equal(task.truth(torch.from_numpy(windows), obs)[:, 0], torch.from_numpy(sharp))

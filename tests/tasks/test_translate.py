@@ -159,7 +159,7 @@ def recipe_of(folder: Path, source: str) -> Recipe:
     path.write_text(
         HEAD % ""
         + f"data: {{train: [{source}], valid: [{source}]}}\n"
-        + "training: {patch: 32, batch: 4, steps: 60, warmup: 5, ema: 0.9, learning_rate: 0.01, validate_every: 60}\n"
+        + "training: {patch: 32, batch: 4, steps: 200, warmup: 5, ema: 0.9, learning_rate: 0.01, validate_every: 200}\n"
     )
     return load_recipe(path)
 
