@@ -80,7 +80,7 @@ def restore_volume(
     method: str,
     channel: int = 0,
 ) -> Iterator[Tensor]:
-    """Posterior mean of a core, then its samples one by one, (1, c, depth, h, w).
+    """Posterior mean of a core, then its samples one by one.
 
     Parameters
     ----------
@@ -94,6 +94,11 @@ def restore_volume(
         What is known of the instrument.
     steps, samples, seed, method, channel
         See `engine.restore`.
+
+    Yields
+    ------
+    Tensor
+        (1, c, depth, h, w).
 
     Notes
     -----
