@@ -214,8 +214,8 @@ def as_dataset(model: Restorer, results: Mapping[str, Any], valid: Any, fitted: 
 
 def _depth_and_time(image: xr.DataArray, ratio: int) -> dict[str, xr.Variable]:
     """Coordinates of the planes of a result, `ratio` for each measured one, and of its frames."""
-    axes = [str(name) for name in image.dims if name in ("t", "z")]
-    known = {name: image.coords[name].variable for name in axes if name in image.coords}
+    names = [str(dim) for dim in image.dims if dim in ("t", "z") and dim in image.coords]
+    known: dict[str, xr.Variable] = {name: image.coords[name].variable for name in names}
     if ratio == 1 or "z" not in known:
         return known
     levels, stack = known["z"].values, image.encoding.get("stack")

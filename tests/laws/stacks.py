@@ -49,26 +49,27 @@ class NarrowIsotropic(Narrow, Isotropic):
     pass
 
 
-def random_model(kind: str = "super_resolution", ratio: int = 2, *, limits: str = "") -> Model:
+def random_model(kind: str = "super_resolution", ratio: int = 2) -> Model:
     """A network whose every weight acts: the zeros of a fresh one are filled."""
-    model = build(parse_recipe(RECIPE % (kind, ratio, f", pixel_size: {limits}" if limits else "")))
+    model = build(parse_recipe(RECIPE % (kind, ratio, "")))
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.network.parameters():
             parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
-    narrow = {"super_resolution": NarrowSuperResolution, "isotropic": NarrowIsotropic}[kind]
+    narrow: Any = {"super_resolution": NarrowSuperResolution, "isotropic": NarrowIsotropic}[kind]
     return dataclasses.replace(model, task=narrow(model.recipe.task, model.recipe.bands))
 
 
 def values(shape: tuple[int, ...] = SHAPE, dtype: str = "uint16") -> NDArray[Any]:
-    """Rough numbers, different in each plane: up to half the largest of a type of integers, about 1 for floats."""
+    """Rough numbers, different in each plane: in the lower half of a type of integers, about 1 for floats."""
     rng = np.random.default_rng(0)
-    rough = rng.normal(size=shape).cumsum(-1).cumsum(-2)
-    rough = rough / rough.std() + 0.1 * rng.normal(size=shape)
+    rough: NDArray[Any] = rng.normal(size=shape).cumsum(-1).cumsum(-2)
+    rough /= rough.std()
+    rough += 0.1 * rng.normal(size=shape)
     if np.dtype(dtype).kind == "f":
         return rough.astype(dtype)
     top = np.iinfo(dtype).max // 2
-    return (top / 2 * (1 + rough / 6)).clip(1, top).astype(dtype)
+    return (top / 2 * (1 + rough / 12)).clip(top // 8, top).astype(dtype)
 
 
 def profile(dtype: str = "uint16", *, channels: int = 2, times: int = 2) -> StackProfile:

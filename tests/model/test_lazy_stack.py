@@ -27,7 +27,8 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> xr.DataArray:
 
 @pytest.mark.parametrize("chunks", [{"band": 1, "t": 2, "z": 2, "y": 7, "x": 28}, {"y": -1}])
 def test_any_chunks_give_the_same_bytes(image: xr.DataArray, chunks: dict[str, int], tmp_path: Path) -> None:
-    model, asked = random_model(), {"steps": 3, "samples": 2, "seed": 4, "tile": 24}
+    model = random_model()
+    asked: dict[str, Any] = {"steps": 3, "samples": 2, "seed": 4, "tile": 24}
     eager, lazy = (model.predict(each, **asked) for each in (image, image.chunk(chunks)))
     assert list(lazy) == list(eager)
     assert all(lazy[name].chunks == ((2,), (1, 1), (1, 1, 1), (40,), (56,)) for name in lazy)
