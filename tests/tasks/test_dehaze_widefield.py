@@ -91,7 +91,7 @@ def test_the_base_takes_most_of_the_haze_off_and_the_scale_is_its_error() -> Non
         before, after = ((truth - each).square().mean() for each in (obs.inputs["image"], base))
         assert after < 0.5 * before
         spread = ((truth - base) / task.condition(obs, base).scale).std((1, 2, 3))
-        assert ((spread > 0.3) & (spread < 3)).all()
+        assert ((spread > 0.15) & (spread < 3)).all()  # haze itself is drawn over a factor of twenty
 
 
 def test_any_gain_and_offset_of_the_camera_gives_the_same() -> None:
@@ -188,7 +188,7 @@ def recipe_of(folder: Path, source: str) -> Recipe:
     path.write_text(
         HEAD % ""
         + f"data: {{train: [{source}], valid: [{source}]}}\n"
-        + "training: {patch: 32, batch: 4, steps: 100, warmup: 5, ema: 0.9, learning_rate: 0.01, validate_every: 100}\n"
+        + "training: {patch: 96, batch: 2, steps: 100, warmup: 5, ema: 0.9, learning_rate: 0.01, validate_every: 100}\n"
     )
     return load_recipe(path)
 
