@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from sciddiff.model import Model
 
-STEPS = 3
+STEPS, PART = 3, 96
 FILES = {
     "target.ome.tif": "the sample itself, which the demo degrades and tries to get back",
     "image.ome.tif": "what was measured of it: the input",
@@ -49,7 +49,13 @@ def run(ctx: click.Context, model: "Model", folder: Path, *, title: str, overwri
     from sciddiff.inference import predict_file, simulate_file
     from sciddiff.recipe.catalogue import CELLS, sample_path
 
-    paths = simulate_file(model.recipe, str(sample_path(CELLS)), folder, overwrite=overwrite)
+    sample = sample_path(CELLS)
+    if model.task.depth_ratio is not None:  # as many sections as the stack has rows and columns: a part will do
+        middle = {axis: slice(size // 2 - PART // 2, size // 2 + PART // 2) for axis, size in _across(sample)}
+        folder.mkdir(parents=True, exist_ok=True)
+        io.save(io.open(sample).isel(middle), folder / "cells.ome.tif", overwrite=overwrite)
+        sample = folder / "cells.ome.tif"
+    paths = simulate_file(model.recipe, str(sample), folder, overwrite=overwrite)
     results: dict[str, xr.DataArray] = {}
     for name, steps in (("mean", 1), ("sample", STEPS)):
         with Progress(ctx, name) as progress, warnings.catch_warnings():
@@ -73,6 +79,12 @@ def run(ctx: click.Context, model: "Model", folder: Path, *, title: str, overwri
     shown = {**others, "mean": results["mean"], "truth": target}
     panel(image, shown, in_depth=model.task.depth_ratio is not None).save(folder / "panel.png")
     _print(found, folder)
+
+
+def _across(path: Path) -> list[tuple[str, int]]:
+    from sciddiff import io
+
+    return [(axis, io.open(path).sizes[axis]) for axis in ("y", "x")]
 
 
 def _print(found: object, folder: Path) -> None:
