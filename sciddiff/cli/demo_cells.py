@@ -51,9 +51,10 @@ def run(ctx: click.Context, model: "Model", folder: Path, *, title: str, overwri
 
     sample = sample_path(CELLS)
     if model.task.depth_ratio is not None:  # as many sections as the stack has rows and columns: a part will do
-        middle = {axis: slice(size // 2 - PART // 2, size // 2 + PART // 2) for axis, size in _across(sample)}
+        cells = io.open(sample)
+        part = {axis: slice((cells.sizes[axis] - PART) // 2, (cells.sizes[axis] + PART) // 2) for axis in "yx"}
         folder.mkdir(parents=True, exist_ok=True)
-        io.save(io.open(sample).isel(middle), folder / "cells.ome.tif", overwrite=overwrite)
+        io.save(cells.isel(part), folder / "cells.ome.tif", overwrite=overwrite)
         sample = folder / "cells.ome.tif"
     paths = simulate_file(model.recipe, str(sample), folder, overwrite=overwrite)
     results: dict[str, xr.DataArray] = {}
@@ -79,12 +80,6 @@ def run(ctx: click.Context, model: "Model", folder: Path, *, title: str, overwri
     shown = {**others, "mean": results["mean"], "truth": target}
     panel(image, shown, in_depth=model.task.depth_ratio is not None).save(folder / "panel.png")
     _print(found, folder)
-
-
-def _across(path: Path) -> list[tuple[str, int]]:
-    from sciddiff import io
-
-    return [(axis, io.open(path).sizes[axis]) for axis in ("y", "x")]
 
 
 def _print(found: object, folder: Path) -> None:
