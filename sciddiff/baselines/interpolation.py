@@ -181,7 +181,7 @@ class GainInterpolator:
 
 @functools.cache
 def mmse_line_filters(
-    gain: float, ratio: int, *, radius: int = MMSE_RADIUS, beta: float = 1.6, noise: float = 1e-3
+    gain: float, ratio: int, *, radius: int = MMSE_RADIUS, noise: float = 1e-3, beta: float = 1.6
 ) -> Tensor:
     """Filters of the interpolator of `mmse_filters` along one axis, (ratio, 2 radius + 1), float64.
 

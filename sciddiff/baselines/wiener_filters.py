@@ -88,10 +88,12 @@ def missing_over_detail(width: float, ratio: int, *, noise: float, beta: float =
 
     Parameters
     ----------
-    width, ratio, noise, beta
+    width, ratio, noise
         See `wiener_filters`.
     side
         Detail is the estimate less its mean over that many pixels, squared, of the high-resolution grid.
+    beta
+        See `wiener_filters`.
 
     Notes
     -----

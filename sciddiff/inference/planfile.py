@@ -86,7 +86,7 @@ def from_dict(data: Mapping[str, Any], folder: Path) -> Plan:
                 **layout,
                 "fallback": fallback,
                 "frames": frames,
-                **{name: tuple(layout[name]) for name in ("shape", "offset")},
+                **{name: tuple(layout[name]) for name in ("shape", "offset", "ends")},
             }
         ),
         request=Request(**{**request, "instrument": instrument}),

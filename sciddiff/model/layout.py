@@ -18,8 +18,11 @@ TOLERANCE = 1e-3
 """Change of a pixel that a narrower halo may cause, in spreads of the residual."""
 LOOK, LOOKS, PLANES = 256, 64, 16
 """Side and number of the windows, and number of a stack's planes, from which the global statistics come."""
-DEEP_TILE = 128
-"""Largest side of a core of several planes, which is up to twice as deep: most stacks fit."""
+BEYOND = 16
+"""Planes by which sections reach beyond the ends of a stack, where their halo would reach further: most stacks are
+thinner than a halo."""
+DEEP_TILE = 192
+"""Largest side of a core of several planes, along depth as across."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,9 @@ class Layout:
     """Planes of a core, where planes are restored together; None: each for itself."""
     halo_deep: int = 0
     """Planes of context above and below a core."""
+    ends: tuple[int, int] = (0, 0)
+    """First plane that sections may hold, and the one after the last: a little beyond the stack, the same for every
+    core."""
 
     @property
     def begins(self) -> tuple[int, int]:
@@ -85,6 +91,12 @@ class Layout:
             frame=t * planes + layer * deep,
             depth=min(deep, planes - layer * deep),
         )
+
+    def reach_in_depth(self, window: Window) -> tuple[int, int]:
+        """First plane of the result that a core's sections hold, and the one after the last, within its time."""
+        z = window.frame % (self.frames or (1, 1))[1]
+        first, last = self.ends
+        return max(z - self.halo_deep, first), min(z + (self.deep or 1) + self.halo_deep, last)
 
     def place(self, window: Window) -> tuple[int | slice, ...]:
         """Where a core lies in the result: rows and columns, before them time and planes where it is a stack."""
@@ -188,8 +200,9 @@ def lay_out(
         fallback=global_means(model, fitted) if fallback is None else fallback,
         offset=fitted.offset,
         frames=frames,
-        deep=None if deep is None or frames is None else min(2 * tile, round_up(frames[1], unit)),
+        deep=None if deep is None or frames is None else min(tile, round_up(frames[1], unit)),
         halo_deep=0 if deep is None else round_up(halo, unit),
+        ends=(-round_up(BEYOND, unit), round_up((frames or (1, 1))[1], unit) + round_up(BEYOND, unit)),
     )
 
 

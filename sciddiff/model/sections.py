@@ -19,7 +19,7 @@ from sciddiff.model.layout import Layout
 from sciddiff.model.windows import Window, read_padded
 from sciddiff.tasks import Instrument
 
-AT_ONCE = 16
+AT_ONCE = 8
 """Sections that go through the network together."""
 
 
@@ -37,9 +37,8 @@ def planes_under(layout: Layout, window: Window, *, ratio: int, planes: int) -> 
     planes
         Measured ones.
     """
-    first = window.frame % (planes * ratio) - layout.halo_deep
-    count = ((layout.deep or 1) + 2 * layout.halo_deep) // ratio
-    return [min(max(first // ratio + at, 0), planes - 1) for at in range(count)]
+    start, stop = layout.reach_in_depth(window)
+    return [min(max(at // ratio, 0), planes - 1) for at in range(start, stop, ratio)]
 
 
 def read_volume(
@@ -80,7 +79,7 @@ def restore_volume(
     method: str,
     channel: int = 0,
 ) -> Iterator[Tensor]:
-    """Posterior mean of a core, then its samples one by one, (1, c, depth, h, w).
+    """Posterior mean of a core, then its samples one by one.
 
     Parameters
     ----------
@@ -95,6 +94,11 @@ def restore_volume(
     steps, samples, seed, method, channel
         See `engine.restore`.
 
+    Yields
+    ------
+    Tensor
+        (1, c, depth, h, w).
+
     Notes
     -----
     The two kinds of sections draw independent noise, so a sample departs from the mean by the sum of both departures
@@ -102,25 +106,27 @@ def restore_volume(
     """
     along_x = volume.permute(2, 0, 1, 3)[layout.halo : layout.halo + window.height]  # y c z x
     along_y = volume.permute(3, 0, 1, 2)[layout.halo : layout.halo + window.width]  # x c z y
-    corner = window.frame - layout.halo_deep
+    start, _ = layout.reach_in_depth(window)
+    z = window.frame % (layout.frames or (1, 1))[1]
+    corner = window.frame - z + start
     views = (
         (along_x, window.row, window.col, window.width, (1, 2, 0, 3)),
         (along_y, window.col, window.row, window.height, (1, 2, 3, 0)),
     )
     streams = []
-    for number, (sections, first, start, length, order) in enumerate(views):
+    for number, (sections, first, begin, length, order) in enumerate(views):
         found = _restored(
             model,
             sections,
             told,
-            origins=[(first + at, corner, start - layout.halo) for at in range(len(sections))],
+            origins=[(first + at, corner, begin - layout.halo) for at in range(len(sections))],
             steps=steps,
             samples=samples,
             seed=seed,
             method=method,
             channel=(2 * channel + number) * len(volume),
         )
-        depth = slice(layout.halo_deep, layout.halo_deep + window.depth)
+        depth = slice(z - start, z - start + window.depth)
         across = slice(layout.halo, layout.halo + length)
         streams.append([part[:, :, depth, across].permute(*order)[None] for part in found])
     means = [stream[0] for stream in streams]

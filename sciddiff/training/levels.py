@@ -70,8 +70,8 @@ def lines_onto(clean: xr.DataArray, measured: xr.DataArray, *, detail: bool) -> 
         x, y = (np.where(both, each, each[both].mean()).astype(np.float64) for each in (reference, other))
         if not (x.std() > 0 and y.std() > 0 and np.corrcoef(x[both], y[both])[0, 1] > LEAST_SHARED):
             return None
-        told, seen_of_it = (_detail(each)[both] if detail else each[both] for each in (x, y))
-        slope = float(np.polyfit(told, seen_of_it, 1)[0])
+        fine_x, fine_y = (_detail(each)[both] if detail else each[both] for each in (x, y))
+        slope = float(np.polyfit(fine_x, fine_y, 1)[0])
         if not slope > 0:
             return None
         lines.append((slope, float(y[both].mean() - slope * x[both].mean())))

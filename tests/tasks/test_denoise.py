@@ -119,6 +119,14 @@ def test_an_image_with_hardly_any_noise_is_kept(task: Denoise) -> None:
     assert (task.condition(obs, task.base(obs)).scale < 1.1).all()  # so that no network of unit spread can add much
 
 
+def test_every_baseline_takes_noise_off(task: Denoise) -> None:
+    clean, noisy = exposed(20, side=64)
+    obs = task.observe({"image": noisy}, LAW)
+    before = (noisy - clean).square().mean()
+    for name, method in task.baselines().items():
+        assert (method(obs) - clean).square().mean() < 0.5 * before, name
+
+
 # ---- laws ----
 
 
