@@ -83,7 +83,7 @@ def wiener_filters(width: float, ratio: int, *, noise: float, radius: int, beta:
 
 
 @functools.cache
-def missing_over_detail(width: float, ratio: int, *, noise: float, side: int, beta: float = 2.6) -> float:
+def missing_over_detail(width: float, ratio: int, *, noise: float, beta: float = 2.6, side: int) -> float:
     """What a Wiener filter leaves of a scene with a power law, over the detail of what it gives; standard deviations.
 
     Parameters
