@@ -7,7 +7,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, cast
@@ -86,8 +86,9 @@ def _context() -> Any:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    with _deaf():
-        forkserver.ensure_running()
+    for each in (resource_tracker, forkserver):  # the start of the tracker lets signals in again
+        with _deaf():
+            each.ensure_running()
     return context
 
 

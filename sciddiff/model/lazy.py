@@ -213,12 +213,12 @@ def as_dataset(model: Restorer, results: Mapping[str, Any], valid: Any, fitted: 
 
 
 def _depth_and_time(image: xr.DataArray, ratio: int) -> dict[str, xr.Variable]:
-    """Coordinates of the planes of a result, `ratio` for each measured one, and of its frames."""
+    """Coordinates of the planes of a result, `ratio` for each measured one, and of its frames; from the first on."""
     names = [str(dim) for dim in image.dims if dim in ("t", "z") and dim in image.coords]
     known: dict[str, xr.Variable] = {name: image.coords[name].variable for name in names}
     if ratio == 1 or "z" not in known:
         return known
     levels, stack = known["z"].values, image.encoding.get("stack")
     step = levels[1] - levels[0] if len(levels) > 1 else getattr(stack, "pixel_size", UNKNOWN).z
-    finer = levels[0] + ((np.arange(len(levels) * ratio) + 0.5) / ratio - 0.5) * (step or 1.0)
+    finer = levels[0] + np.arange(len(levels) * ratio) * (step or 1.0) / ratio
     return {**known, "z": xr.Variable("z", finer, known["z"].attrs)}

@@ -19,6 +19,8 @@ class Isotropic(SuperResolution):
     the truth (Weigert et al. 2018, CARE; isotropic reconstruction). See `Task` for what each method does.
     """
 
+    cheap = ("bicubic", LINEAR)
+
     def __init__(self, settings: Settings, bands: Sequence[str]):
         super().__init__(settings, bands)
         self.inputs = (Input("image", self.bands),)

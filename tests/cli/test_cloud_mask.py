@@ -91,6 +91,7 @@ def test_the_mask_is_found_and_its_file_says_what_it_is(call: Call, folder: Path
         assert (classes_found[valid & (found[0] > 0.2)] == 1).all()
 
 
+@pytest.mark.filterwarnings("ignore:the STATISTICS_ tags are not kept")
 def test_clouds_are_removed_without_a_mask(call: Call, folder: Path, tmp_path: Path) -> None:
     output, flag = tmp_path / "out.tif", tmp_path / "flag.tif"
     arguments = (
