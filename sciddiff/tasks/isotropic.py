@@ -19,7 +19,7 @@ class Isotropic(SuperResolution):
     the truth (Weigert et al. 2018, CARE; isotropic reconstruction). See `Task` for what each method does.
     """
 
-    cheap = ("bicubic", LINEAR)
+    cheap: tuple[str, ...] = ("bicubic", LINEAR)
 
     def __init__(self, settings: Settings, bands: Sequence[str]):
         super().__init__(settings, bands)

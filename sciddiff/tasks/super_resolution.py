@@ -26,7 +26,7 @@ TARGET_MTF = (0.1, 0.95)
 class SuperResolution(OneImage):
     """x -> degrade(x) + noise, on a grid coarser by `ratio`; see `Task` for what each method does."""
 
-    cheap = ("bicubic", "back_projection", LINEAR)
+    cheap: tuple[str, ...] = ("bicubic", "back_projection", LINEAR)
 
     def __init__(self, settings: Settings, bands: Sequence[str]):
         self.settings = settings
