@@ -88,12 +88,10 @@ def missing_over_detail(width: float, ratio: int, *, noise: float, beta: float =
 
     Parameters
     ----------
-    width, ratio, noise
+    width, ratio, noise, beta
         See `wiener_filters`.
     side
         Detail is the estimate less its mean over that many pixels, squared, of the high-resolution grid.
-    beta
-        See `wiener_filters`.
 
     Notes
     -----
