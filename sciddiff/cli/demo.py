@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sciddiff.cli.options import device_option, is_quiet, overwrite_option, pick_device, verbosity_options
-from sciddiff.cli.output import Progress
+from sciddiff.cli.output import Progress, show_files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -238,7 +238,4 @@ def _print(comparison: "Comparison", folder: Path, files: Mapping[str, str]) -> 
         table.add_row(*(row[at] for at in kept))
     console.print(table)
     console.print()
-    width = max(len(str(folder / name)) for name in files)
-    for name, text in files.items():
-        click.echo(f"{folder / name!s:{width}}  {text}")
-    click.echo(f"\nOpen {(folder / 'report.html').resolve()} in a browser.")
+    show_files(folder, files)

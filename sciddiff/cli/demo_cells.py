@@ -1,16 +1,16 @@
 """The demo on the shipped stack of cells: degraded, restored and compared plane by plane."""
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from sciddiff.cli.output import Progress
+from sciddiff.cli.output import Progress, show_files
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from sciddiff.evaluation.evaluate import Evaluation
     from sciddiff.model import Model
 
 STEPS, PART = 3, 96
@@ -59,8 +59,7 @@ def run(ctx: click.Context, model: "Model", folder: Path, *, title: str, overwri
     paths = simulate_file(model.recipe, str(sample), folder, overwrite=overwrite)
     results: dict[str, xr.DataArray] = {}
     for name, steps in (("mean", 1), ("sample", STEPS)):
-        with Progress(ctx, name) as progress, warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "the image does not name")
+        with Progress(ctx, name) as progress:
             predict_file(
                 model,
                 str(paths["image"]),
@@ -82,15 +81,13 @@ def run(ctx: click.Context, model: "Model", folder: Path, *, title: str, overwri
     _print(found, folder)
 
 
-def _print(found: object, folder: Path) -> None:
+def _print(found: "Evaluation", folder: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from sciddiff.evaluation.evaluate import OVERALL, Evaluation
+    from sciddiff.evaluation.evaluate import OVERALL
     from sciddiff.evaluation.score_text import cell, title_of
 
-    if not isinstance(found, Evaluation):
-        raise TypeError(type(found))
     kept = ("psnr", "micro_ssim", "resolution", "true_up_to")
     table = Table(box=None, pad_edge=False)
     table.add_column("")
@@ -103,7 +100,4 @@ def _print(found: object, folder: Path) -> None:
     console = Console(highlight=False)
     console.print(table)
     console.print()
-    width = max(len(str(folder / name)) for name in FILES)
-    for name, text in FILES.items():
-        click.echo(f"{folder / name!s:{width}}  {text}")
-    click.echo(f"\nOpen {(folder / 'report.html').resolve()} in a browser.")
+    show_files(folder, FILES)

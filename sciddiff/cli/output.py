@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -128,3 +129,20 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float) and not abs(value) < float("inf"):
         return None
     return value
+
+
+def show_files(folder: Path, files: Mapping[str, str]) -> None:
+    """
+    Print the files that a demo wrote, what each is, and which to open.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Where they are.
+    files : mapping of str to str
+        What each is, by its name; `report.html` is there too.
+    """
+    width = max(len(str(folder / name)) for name in files)
+    for name, text in files.items():
+        click.echo(f"{folder / name!s:{width}}  {text}")
+    click.echo(f"\nOpen {(folder / 'report.html').resolve()} in a browser.")

@@ -6,7 +6,7 @@ what was measured is linear along depth.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -14,11 +14,13 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sciddiff.model.engine import Restorer, restore
+from sciddiff.model.engine import Restorer
 from sciddiff.model.layout import Layout
 from sciddiff.model.windows import Window, read_padded
 from sciddiff.tasks import Instrument
 
+Engine = Callable[..., Iterator[Tensor]]
+"""From an observation, `origins` and `channel` to the mean and the samples."""
 AT_ONCE = 8
 """Sections that go through the network together."""
 
@@ -73,10 +75,7 @@ def restore_volume(
     window: Window,
     told: Instrument,
     *,
-    steps: int,
-    samples: int,
-    seed: int,
-    method: str,
+    engine: Engine,
     channel: int = 0,
 ) -> Iterator[Tensor]:
     """Posterior mean of a core, then its samples one by one.
@@ -91,7 +90,9 @@ def restore_volume(
         Of the core.
     told
         What is known of the instrument.
-    steps, samples, seed, method, channel
+    engine
+        `engine.restore` of the model, told how many steps and samples.
+    channel
         See `engine.restore`.
 
     Yields
@@ -120,10 +121,7 @@ def restore_volume(
             sections,
             told,
             origins=[(first + at, corner, begin - layout.halo) for at in range(len(sections))],
-            steps=steps,
-            samples=samples,
-            seed=seed,
-            method=method,
+            engine=engine,
             channel=(2 * channel + number) * len(volume),
         )
         depth = slice(z - start, z - start + window.depth)
@@ -142,10 +140,7 @@ def _restored(
     told: Instrument,
     *,
     origins: Sequence[tuple[int, int, int]],
-    steps: int,
-    samples: int,
-    seed: int,
-    method: str,
+    engine: Engine,
     channel: int,
 ) -> list[Tensor]:
     """Mean and samples of all sections, (n, c, z, across) each."""
@@ -157,15 +152,6 @@ def _restored(
         taken = torch.cat([taken, taken[-1:].expand(missing, *taken.shape[1:])])
         places = [*origins[first : first + AT_ONCE], *[origins[-1]] * missing]
         obs = model.task.observe({name: taken.contiguous()}, told)
-        stream = restore(
-            model,
-            obs,
-            origins=places,
-            steps=steps,
-            samples=samples,
-            seed=seed,
-            method=method,
-            channel=channel,
-        )
+        stream = engine(obs, origins=places, channel=channel)
         parts.append([part[: AT_ONCE - missing] for part in stream])
     return [torch.cat(pieces) for pieces in zip(*parts, strict=True)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from sciddiff.errors import OptionError
 from sciddiff.model.engine import Restorer, restore
 from sciddiff.model.fit import Fitted
 from sciddiff.model.layout import Layout, global_means
-from sciddiff.model.sections import read_volume, restore_volume
+from sciddiff.model.sections import Engine, read_volume, restore_volume
 from sciddiff.model.windows import Window, read_padded, round_up, unit_of
 from sciddiff.tasks import Input, Instrument, Observation, known_name
 from sciddiff.tasks.base import NEIGHBOUR
@@ -340,16 +341,20 @@ def _volume(
                 layout,
                 window,
                 _of_channel(request.instrument, n, count),
-                steps=request.steps,
-                samples=request.samples,
-                seed=request.seed,
-                method=request.method,
+                engine=_engine(model, request),
                 channel=n,
             )
         )
         for n in range(count)
     ]
     return {name: torch.cat([part[name][0] for part in parts]).cpu().numpy() for name in parts[0]}
+
+
+def _engine(model: Restorer, request: Request) -> Engine:
+    """The engine, told what is asked of it."""
+    return partial(
+        restore, model, steps=request.steps, samples=request.samples, seed=request.seed, method=request.method
+    )
 
 
 def _restored(
@@ -362,17 +367,7 @@ def _restored(
     channel: int = 0,
 ) -> dict[str, Tensor]:
     obs = model.task.observe(tensors, told)
-    stream = restore(
-        model,
-        obs,
-        origins=origins,
-        steps=request.steps,
-        samples=request.samples,
-        seed=request.seed,
-        method=request.method,
-        channel=channel,
-    )
-    results = _summary(stream)
+    results = _summary(_engine(model, request)(obs, origins=origins, channel=channel))
     return results | dict(model.task.extra_results(results["mean"], obs))
 
 

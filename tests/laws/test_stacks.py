@@ -115,7 +115,7 @@ def test_planes_frames_and_channels_have_noise_of_their_own(model: Model, tmp_pa
 
 def test_sections_along_x_and_along_y_draw_independent_noise() -> None:
     """Of several bands, too: that of one band and view is not that of another."""
-    from sciddiff.model import sections
+    from sciddiff.model import restore, sections
     from sciddiff.model.layout import Layout
     from sciddiff.model.windows import Window
 
@@ -128,8 +128,8 @@ def test_sections_along_x_and_along_y_draw_independent_noise() -> None:
     layout = Layout((4, 4), 1, 4, 0, "", fallback={}, frames=(1, 4), deep=4)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sections, "_restored", restored)
-        told: Any = {"steps": 1, "samples": 1, "seed": 0, "method": "angle"}
-        list(sections.restore_volume(random_model(), torch.zeros(3, 2, 4, 4), layout, Window(0, 0, 4, 4), {}, **told))
+        volume, window = torch.zeros(3, 2, 4, 4), Window(0, 0, 4, 4)
+        list(sections.restore_volume(random_model(), volume, layout, window, {}, engine=restore))
     assert asked == [(0, 3), (3, 6)]
 
 
