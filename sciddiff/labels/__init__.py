@@ -1,0 +1,5 @@
+"""Labels: masks made from images by rules, made new, and turned into maps that a network can see."""
+
+from sciddiff.labels.maps import instance_maps, margin, signed_distance
+
+__all__ = ["instance_maps", "margin", "signed_distance"]
