@@ -63,7 +63,7 @@ def signed_distance(mask: NDArray[Any], *, reach: int) -> NDArray[np.float32]:
 
     Inside it is the distance to the rim of the same object and half a pixel more, so that objects which touch are
     parted by the boundary between them; outside the distance to the nearest object and half a pixel less. Distances
-    between centres of pixels, Euclidean, exact (lower envelopes row by row; Felzenszwalb and Huttenlocher 2012, equation 2).
+    between centres of pixels, Euclidean, exact (lower envelopes row by row; Felzenszwalb and Huttenlocher 2012).
 
     Parameters
     ----------
