@@ -1,6 +1,7 @@
 """The engine: one noising process, its preconditioning, schedules, samplers, guidance and keyed noise."""
 
-from sciddiff.diffusion.guide import autoguided, classifier_free
+from sciddiff.diffusion.edit import keeping, partial_way
+from sciddiff.diffusion.guide import autoguided, classifier_free, within
 from sciddiff.diffusion.noise import keyed_normal
 from sciddiff.diffusion.precondition import denoised, draw_angles, state, velocity_target
 from sciddiff.diffusion.sample import (
@@ -31,9 +32,12 @@ __all__ = [
     "dpmpp_2m",
     "draw_angles",
     "heun",
+    "keeping",
     "keyed_normal",
     "log_angles",
+    "partial_way",
     "posterior_mean",
     "state",
     "velocity_target",
+    "within",
 ]

@@ -3,6 +3,8 @@
 The denoiser is affine in the velocity at a given state and angle, so that extrapolating one extrapolates the other.
 """
 
+import math
+
 from torch import Tensor
 
 from sciddiff.diffusion.sample import Velocity
@@ -50,6 +52,33 @@ def autoguided(model: Velocity, weaker: Velocity, weight: float) -> Velocity:
     Karras et al. (2024), Guiding a diffusion model with a bad version of itself.
     """
     return _extrapolated(model, weaker, weight)
+
+
+def within(guided: Velocity, plain: Velocity, interval: tuple[float, float]) -> Velocity:
+    """Guide at the middle noise levels only: at high ones guidance drives samples together, at low ones it is idle.
+
+    Parameters
+    ----------
+    guided, plain : callable
+        (x, t) -> velocity.
+    interval : tuple of float
+        Least and largest sigma = tan(t) that are guided, in units of the residual's standard deviation.
+
+    Returns
+    -------
+    callable
+        (x, t) -> velocity; outside the interval only `plain` is evaluated.
+
+    References
+    ----------
+    Kynkaanniemi et al. (2024), Applying guidance in a limited interval improves sample and distribution quality.
+    """
+    low, high = (math.atan(sigma) for sigma in interval)
+
+    def velocity(x: Tensor, t: float) -> Tensor:
+        return guided(x, t) if low <= t <= high else plain(x, t)
+
+    return velocity
 
 
 def _extrapolated(target: Velocity, origin: Velocity, weight: float) -> Velocity:

@@ -20,7 +20,8 @@ from sciddiff.inference.store import Store, locked, open_store, prepare, remove
 from sciddiff.inference.workers import run_workers
 from sciddiff.io.scene import files_of
 from sciddiff.model import Model
-from sciddiff.model.fit import Fitted
+from sciddiff.model.fit import Fitted, Stored
+from sciddiff.model.tiles import Guidance
 from sciddiff.stopping import stop_signals
 from sciddiff.tasks import Instrument
 
@@ -43,10 +44,14 @@ def plan_file(
     tile: int | None = None,
     batch: int = 1,
     instrument: Instrument | None = None,
+    guidance: Guidance | None = None,
+    strength: float = 1.0,
     max_pixels: int | None = None,
 ) -> Plan:
     """What `predict_file` would do; see there. Masks that a detector would find are named, not made."""
-    request = model.request(steps=steps, samples=samples, seed=seed, instrument=instrument)
+    request = model.request(
+        steps=steps, samples=samples, seed=seed, instrument=instrument, guidance=guidance, strength=strength
+    )
     plan, _ = make_plan(
         model,
         source,
@@ -76,6 +81,9 @@ def predict_file(
     tile: int | None = None,
     batch: int = 1,
     instrument: Instrument | None = None,
+    guidance: Guidance | None = None,
+    strength: float = 1.0,
+    stored: Stored | None = None,
     workers: int | None = None,
     shard: tuple[int, int] | None = None,
     dask: str | None = None,
@@ -107,8 +115,10 @@ def predict_file(
         Where the task's further maps go, by name.
     tile, batch
         Side of the cores in target pixels, windows at once.
-    instrument
+    instrument, guidance, strength
         See `Model.predict`.
+    stored
+        How a result that is another quantity than the image is stored; float32 where not given.
     workers
         Processes on this machine, or of a Dask cluster that is started here.
     shard
@@ -149,7 +159,9 @@ def predict_file(
     written = {"output": str(output)} | ({"uncertainty": str(uncertainty)} if uncertainty else {})
     written |= {name: str(path) for name, path in (extras or {}).items()}
     folder = run_folder(output)
-    request = model.request(steps=steps, samples=samples, seed=seed, instrument=instrument)
+    request = model.request(
+        steps=steps, samples=samples, seed=seed, instrument=instrument, guidance=guidance, strength=strength
+    )
     outputs = outputs_of(model, output, uncertainty, extras or {}, request=request)
     now = partial(asked, model, source, inputs or {}, request=request, outputs=outputs)
     if end_published(folder, now, overwrite=overwrite):
@@ -176,6 +188,7 @@ def predict_file(
             max_pixels=max_pixels,
             creation_options=creation_options,
             command=command,
+            stored=stored,
         )
     except SciddiffError:
         forget(folder)

@@ -24,10 +24,10 @@ from sciddiff.io.stack import warn_saturated
 from sciddiff.io.stack_profile import StackProfile
 from sciddiff.io.target import fitting
 from sciddiff.model import Model
-from sciddiff.model.fit import Fitted, fit_all, result_profile
+from sciddiff.model.fit import Fitted, Stored, fit_all, result_profile
 from sciddiff.model.layout import TOLERANCE, Layout, lay_out
 from sciddiff.model.sections import AT_ONCE
-from sciddiff.model.tiles import Request, surveyed
+from sciddiff.model.tiles import Guidance, Request, surveyed
 from sciddiff.recipe import to_yaml
 from sciddiff.tasks import Task
 
@@ -165,6 +165,7 @@ def make_plan(
     max_pixels: int | None = None,
     creation_options: Mapping[str, str] | None = None,
     command: str = "",
+    stored: Stored | None = None,
     tolerance: float | None = TOLERANCE,
 ) -> tuple[Plan, Fitted]:
     """Open a raster and decide everything, without computing a pixel.
@@ -184,7 +185,7 @@ def make_plan(
     if "stack" in fitted.image.encoding:
         warn_saturated(fitted.image)
     _refuse_size(fitted, model.task, source=source, max_pixels=max_pixels or MAX_PIXELS)
-    products = _products(named, fitted, model)
+    products = _products(named, fitted, model, stored)
     options = {name.upper(): str(value) for name, value in (creation_options or {}).items()}
     refuse_outputs([(item.path, item.profile) for item in products], options)
     pixels = pixels_of(fitted, model.task)
@@ -271,9 +272,11 @@ def _outputs(output: Path, uncertainty: Path | None, *, request: Request) -> lis
     return named
 
 
-def _products(named: Sequence[tuple[str, Path, tuple[str, ...]]], fitted: Fitted, model: Model) -> tuple[Product, ...]:
+def _products(
+    named: Sequence[tuple[str, Path, tuple[str, ...]]], fitted: Fitted, model: Model, stored: Stored | None
+) -> tuple[Product, ...]:
     bands = list(fitted.result_bands)
-    kept = result_profile(fitted, model.task)
+    kept = result_profile(fitted, model.task, stored)
     products = []
     for name, path, results in named:
         if len(results) > 1:
@@ -403,7 +406,14 @@ def provenance(
         "SAMPLES": str(request.samples),
         "SEED": str(request.seed),
         "INSTRUMENT": json.dumps({name: list(numbers) for name, numbers in request.instrument.items()}),
+        **_led(request),
         "HALO": str(layout.halo),
         "DEVICE": str(model.device),
         "TIME": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _led(request: Request) -> dict[str, str]:
+    """Guidance and strength, where they are not those of a model by itself."""
+    led = {} if request.strength == 1 else {"STRENGTH": f"{request.strength:g}"}
+    return led if request.guidance == Guidance() else {**led, "GUIDANCE": json.dumps(asdict(request.guidance))}

@@ -14,9 +14,9 @@ from sciddiff.io.profile import RasterProfile
 from sciddiff.io.profile_json import profile_from_dict, profile_to_dict
 from sciddiff.io.stack_profile import StackProfile, stack_profile_from_dict, stack_profile_to_dict
 from sciddiff.model.layout import Layout
-from sciddiff.model.tiles import Request
+from sciddiff.model.tiles import Guidance, Request
 
-FORMAT = "sciddiff-run/3"
+FORMAT = "sciddiff-run/4"
 
 
 def to_dict(plan: Plan) -> dict[str, Any]:
@@ -76,7 +76,9 @@ def from_dict(data: Mapping[str, Any], folder: Path) -> Plan:
     ]
     frames = layout["frames"] and tuple(layout["frames"])
     fallback = {name: tuple(means) for name, means in layout["fallback"].items()}
-    instrument = {name: tuple(numbers) for name, numbers in request["instrument"].items()}
+    guidance = {**request["guidance"], "interval": tuple(request["guidance"]["interval"])}
+    guidance["negative"] = _instrument(guidance["negative"])
+    request = {**request, "instrument": _instrument(request["instrument"]), "guidance": Guidance(**guidance)}
     return Plan(
         source=data["source"],
         inputs={name: tuple(paths) for name, paths in data["inputs"].items()},
@@ -89,13 +91,17 @@ def from_dict(data: Mapping[str, Any], folder: Path) -> Plan:
                 **{name: tuple(layout[name]) for name in ("shape", "offset", "ends")},
             }
         ),
-        request=Request(**{**request, "instrument": instrument}),
+        request=Request(**request),
         grid=GeoBox(tuple(grid["shape"]), Affine(*grid["affine"]), grid["crs"]),
         products=tuple(products),
         creation_options=data["creation_options"],
         provenance=data["provenance"],
         needs=data["needs"],
     )
+
+
+def _instrument(numbers: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
+    return {name: tuple(each) for name, each in numbers.items()}
 
 
 def refuse_other(plan: Plan, found: Mapping[str, Any], folder: Path) -> None:

@@ -20,7 +20,7 @@ from sciddiff.model.fit import fit_all, is_stack
 from sciddiff.model.layout import TOLERANCE, lay_out
 from sciddiff.model.lazy import as_dataset, predict_lazily
 from sciddiff.model.lazy_stack import predict_stack_lazily
-from sciddiff.model.tiles import Request, names, predict_tiles, surveyed
+from sciddiff.model.tiles import Guidance, Request, names, predict_tiles, surveyed
 from sciddiff.networks.unet import UNet
 from sciddiff.recipe.schema import Recipe
 from sciddiff.tasks import Instrument, Task, build_task
@@ -70,11 +70,18 @@ class Model:
         return replace(self, network=network, residual_root=self.residual_root.to(device))
 
     def request(
-        self, *, steps: int | None = None, samples: int = 1, seed: int = 0, instrument: Instrument | None = None
+        self,
+        *,
+        steps: int | None = None,
+        samples: int = 1,
+        seed: int = 0,
+        instrument: Instrument | None = None,
+        guidance: Guidance | None = None,
+        strength: float = 1.0,
     ) -> Request:
         """What is asked of the engine, the recipe's sampler where nothing is said; see `predict`."""
-        sampler = self.recipe.sampler
-        return Request(steps or sampler.steps, samples, seed, sampler.method, instrument or {})
+        sampler, guidance = self.recipe.sampler, guidance or Guidance()
+        return Request(steps or sampler.steps, samples, seed, sampler.method, instrument or {}, guidance, strength)
 
     def predict(
         self,
@@ -87,6 +94,8 @@ class Model:
         tile: int | None = None,
         batch: int = 1,
         instrument: Instrument | None = None,
+        guidance: Guidance | None = None,
+        strength: float = 1.0,
         tolerance: float | None = TOLERANCE,
     ) -> xr.Dataset:
         """Restore an image: at once, or lazily and of any size where it is chunked (`image.chunk(...)`).
@@ -107,7 +116,10 @@ class Model:
         tile, batch
             Side of the cores in target pixels, and windows at once: memory and speed, never the result.
         instrument
-            Measured numbers of the instrument by name, such as {"mtf": (0.22,)}; the nominal ones where not given.
+            Measured numbers of the instrument by name, such as {"mtf": (0.22,)}; the nominal ones where not given. Of a
+            synthesis: what is asked of the image beside its mask.
+        guidance, strength
+            Of a synthesis: how it is led, and how far the input `image` may change; see `tiles.Request`.
         tolerance
             Halo error allowed, in spreads of the residual; None takes the full radius.
 
@@ -130,7 +142,9 @@ class Model:
         }
         others = with_masks(self.recipe, self.task, image, others, on=self.device)
         fitted = fit_all(self.recipe, self.task, image, others)
-        request = self.request(steps=steps, samples=samples, seed=seed, instrument=instrument)
+        request = self.request(
+            steps=steps, samples=samples, seed=seed, instrument=instrument, guidance=guidance, strength=strength
+        )
         request = surveyed(self, fitted, request)
         if image.chunks is not None:
             lazily = predict_stack_lazily if is_stack(fitted.image) else predict_lazily
@@ -153,6 +167,8 @@ class Model:
             return image
         values = image.detach().cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
         bands = self.task.inputs[0].bands
+        if self.task.inputs[0].is_labels and values.ndim == 2:
+            values = values[None]
         if values.ndim != 3 or len(values) != len(bands):
             expected = f"({len(bands)}, height, width): {', '.join(bands)}"
             raise InputError(f"got an array of shape {values.shape}, expected {expected}")

@@ -103,18 +103,48 @@ def planes_of(image: xr.DataArray) -> Iterator[xr.DataArray]:
             yield image.isel(t=t, z=z)
 
 
-def result_profile(fitted: Fitted, task: Task) -> io.RasterProfile | StackProfile | None:
-    """How a file on the target grid says what the main image's file says; None for an image that came from no file."""
+@dataclass(frozen=True)
+class Stored:
+    """How the pixels of a new quantity are stored: a stored number n means scale n + offset; zero is nodata."""
+
+    dtype: str
+    scale: float = 1.0
+    offset: float = 0.0
+
+    def profile(self, bands: Sequence[str]) -> io.RasterProfile:
+        """Of a raster with these bands, lying nowhere."""
+        plain = plain_profile(bands, dtype=self.dtype)
+        if self.dtype == "float32":
+            return plain
+        named = [replace(band, scale=self.scale, offset=self.offset, nodata=0) for band in plain.bands]
+        return replace(plain, bands=tuple(named))
+
+
+def result_profile(
+    fitted: Fitted, task: Task, stored: Stored | None = None
+) -> io.RasterProfile | StackProfile | None:
+    """How a file on the target grid says what the main image's file says; None for an image that came from no file.
+
+    Parameters
+    ----------
+    fitted, task
+        Of the model.
+    stored
+        How a result that is another quantity is stored; float32 where not given.
+    """
+    edited = fitted.others.get("image", ()) if task.generative else ()
+    if edited and edited[0] is not None:  # a changed image is said as it was
+        return result_profile(replace(edited[0], own_bands=()), task)
     ratio = task.inputs[0].ratio
     stack: StackProfile | None = fitted.image.encoding.get("stack")
     if stack is None:
-        return target_profile(fitted, ratio)
+        return target_profile(fitted, ratio, stored)
     if fitted.own_bands:  # another quantity, which the type of the image's pixels need not hold
-        stack = stack.with_dtype("float32")
+        stack = stack.with_dtype("float32" if stored is None else stored.dtype)
     return stack.select(fitted.result_bands).rescaled(ratio, task.depth_ratio or 1)
 
 
-def target_profile(fitted: Fitted, ratio: int) -> io.RasterProfile | None:
+def target_profile(fitted: Fitted, ratio: int, stored: Stored | None = None) -> io.RasterProfile | None:
     """How a file on the target grid says what the main image's file says; None for an image that came from no file.
 
     Of a result that is another quantity nothing is kept but where it lies: neither scale nor unit, colour or tags.
@@ -124,7 +154,7 @@ def target_profile(fitted: Fitted, ratio: int) -> io.RasterProfile | None:
         return None
     if fitted.own_bands:
         where = {name: getattr(known, name) for name in ("transform", "crs_wkt", "gcps", "gcp_crs_wkt", "rpcs")}
-        known = replace(plain_profile(fitted.own_bands), **where)
+        known = replace((stored or Stored("float32")).profile(fitted.own_bands), **where)
     profile = known.select(fitted.result_bands).without_statistics()
     at_corner = fitted.offset == (0.0, 0.0) and fitted.grid.shape == tuple(
         fitted.image.sizes[axis] * ratio for axis in "yx"
@@ -187,7 +217,10 @@ def fit_all(
         An input that the task does not take.
     """
     others = others or {}
-    main = fit(recipe, image, categorical=task.categorical, channelwise=task.channelwise)
+    if task.inputs[0].is_labels:
+        main = fit_labels(recipe, image, task.inputs[0])
+    else:
+        main = fit(recipe, image, categorical=task.categorical, channelwise=task.channelwise)
     _refuse_unasked(recipe, task, others)
     ratio = task.inputs[0].ratio
     finer = main.grid if ratio == 1 else main.grid.zoom_to((main.grid.shape[0] * ratio, main.grid.shape[1] * ratio))
@@ -294,6 +327,33 @@ def fit(recipe: Recipe, image: xr.DataArray, *, categorical: bool = False, chann
     if chosen != list(range(len(names))):
         image = image.isel(band=chosen)
     return Fitted(image, tuple(position for _, position in pairs), io.grid_of(image))
+
+
+def fit_labels(recipe: Recipe, image: xr.DataArray, spec: Input) -> Fitted:
+    """Take a mask as the main image: it has as many bands as the model's labels, whatever their names.
+
+    Parameters
+    ----------
+    recipe
+        The model's.
+    image
+        (band, [t, z,] y, x).
+    spec
+        The task's main input.
+
+    Raises
+    ------
+    InputError
+        It has another number of bands, or pixels of a size that the model is not for.
+    """
+    if len(image.band) != len(spec.bands):
+        names = [str(name) for name in image.band.values]
+        raise InputError(
+            f"the mask has {len(names)} bands ({io.describe_bands(names)}); {recipe.name} needs {len(spec.bands)}: "
+            f"{', '.join(spec.bands)}"
+        )
+    _refuse_size(recipe, image)
+    return Fitted(image, tuple(range(len(spec.bands))), io.grid_of(image))
 
 
 def _refuse_size(recipe: Recipe, image: xr.DataArray) -> None:

@@ -208,7 +208,8 @@ def lay_out(
 
 def global_means(model: Restorer, fitted: Fitted) -> dict[str, tuple[float, ...]]:
     """Global mean of each band of each input, by the input's name; of several images those of the first."""
-    means = {model.task.inputs[0].name: global_mean(fitted.image)}
+    main = model.task.inputs[0]
+    means = {} if main.is_labels else {main.name: global_mean(fitted.image)}
     for name, given in fitted.others.items():
         try:
             means[name] = global_mean(next(each.image for each in given if each is not None))

@@ -1,5 +1,7 @@
 """Windows of a fitted image through the engine: what one process computes, in memory or streamed."""
 
+import functools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sciddiff.errors import OptionError
-from sciddiff.model.engine import Restorer, restore
+from sciddiff.model.engine import Guide, Restorer, restore
 from sciddiff.model.fit import Fitted
 from sciddiff.model.layout import Layout, global_means
 from sciddiff.model.sections import Engine, read_volume, restore_volume
@@ -23,11 +25,40 @@ INTERVAL = 1.6449
 
 
 @dataclass(frozen=True)
+class Guidance:
+    """How a model is led beyond its own estimate; see `diffusion.guide`.
+
+    Attributes
+    ----------
+    scale
+        0: as if nothing were asked for; 1: the model itself; more: beyond it.
+    interval
+        Least and largest noise level that is guided, in units of the residual's standard deviation.
+    negative
+        What is not wanted, as an instrument; the origin is told this in place of nothing.
+    weaker
+        A model, by its path, that stands at the origin and is told all that the other is told.
+    """
+
+    scale: float = 1.0
+    interval: tuple[float, float] = (0.0, math.inf)
+    negative: Instrument = field(default_factory=dict)
+    weaker: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.negative and self.weaker is not None:
+            raise OptionError("guidance sets out from what is not wanted or from a weaker model, not from both")
+        if not 0 <= self.interval[0] < self.interval[1]:
+            raise OptionError(f"the interval of guidance is {list(self.interval)}; needs 0 <= least < largest")
+
+
+@dataclass(frozen=True)
 class Request:
     """What is asked of the engine.
 
     `steps` counts the network evaluations of one sample; 1 is the posterior mean. `instrument` holds what is known of
-    the instrument beyond the nominal numbers.
+    the instrument beyond the nominal numbers, or what is asked of a new image. `strength` says how far an image that is
+    to be changed may change.
     """
 
     steps: int = 1
@@ -35,8 +66,12 @@ class Request:
     seed: int = 0
     method: str = "angle"
     instrument: Instrument = field(default_factory=dict)
+    guidance: Guidance = field(default_factory=Guidance)
+    strength: float = 1.0
 
     def __post_init__(self) -> None:
+        if not 0 < self.strength <= 1:
+            raise OptionError(f"strength is {self.strength:g}; needs to be above 0, and 1 at most")
         if self.samples > 1 and self.steps < 2:
             raise OptionError(f"{self.samples} samples need steps of 2 or more; steps=1 is the posterior mean alone")
 
@@ -48,7 +83,8 @@ class Request:
 
 def surveyed(model: Restorer, fitted: Fitted, request: Request) -> Request:
     """The request with what the whole image tells of its instrument, where nobody has told it."""
-    return replace(request, instrument={**model.task.survey(fitted.image), **request.instrument})
+    others = {name: [each.image for each in given if each] for name, given in fitted.others.items()}
+    return replace(request, instrument={**model.task.survey(fitted.image, others), **request.instrument})
 
 
 @dataclass(frozen=True)
@@ -157,8 +193,10 @@ def _read_input(
     return {spec.name: values, known_name(spec.name): known}
 
 
-def _fallback(spec: Input, layout: Layout, given: Fitted) -> tuple[float, ...]:
-    """Global means of the bands of an input; of the planes beside one those of all planes."""
+def _fallback(spec: Input, layout: Layout, given: Fitted) -> tuple[float, ...] | None:
+    """Global means of the bands of an input; of the planes beside one those of all planes; labels have none."""
+    if spec.is_labels:
+        return None
     name = next(iter(layout.fallback), "") if spec.name == NEIGHBOUR else spec.name
     return layout.fallback.get(name, (0.0,) * len(given.positions))
 
@@ -353,7 +391,13 @@ def _volume(
 def _engine(model: Restorer, request: Request) -> Engine:
     """The engine, told what is asked of it."""
     return partial(
-        restore, model, steps=request.steps, samples=request.samples, seed=request.seed, method=request.method
+        restore,
+        model,
+        steps=request.steps,
+        samples=request.samples,
+        seed=request.seed,
+        method=request.method,
+        strength=request.strength,
     )
 
 
@@ -367,8 +411,35 @@ def _restored(
     channel: int = 0,
 ) -> dict[str, Tensor]:
     obs = model.task.observe(tensors, told)
-    results = _summary(_engine(model, request)(obs, origins=origins, channel=channel))
+    guide = _guide(model, tensors, told, obs, request.guidance)
+    results = _summary(_engine(model, request)(obs, origins=origins, channel=channel, guide=guide))
     return results | dict(model.task.extra_results(results["mean"], obs))
+
+
+def _guide(
+    model: Restorer, tensors: Mapping[str, Tensor], told: Instrument, obs: Observation, guidance: Guidance
+) -> Guide | None:
+    """What a window is guided by; nothing where the model itself is asked for."""
+    if guidance.scale == 1:
+        return None
+    hidden = model.task.unconditional(obs)
+    if hidden is None:
+        raise OptionError("this model cannot be guided: there are no conditions that it may do without")
+    if guidance.weaker is not None:
+        weaker = _weaker(guidance.weaker, str(model.residual_root.device))
+        if weaker.residual_root.shape != model.residual_root.shape:
+            raise OptionError(f"{guidance.weaker} has other bands than the model that it is to guide")
+        return Guide(obs, guidance.scale, guidance.interval, weaker)
+    if guidance.negative:
+        hidden = model.task.observe(tensors, {**told, **guidance.negative})
+    return Guide(hidden, guidance.scale, guidance.interval)
+
+
+@functools.lru_cache(maxsize=2)
+def _weaker(path: str, device: str) -> Restorer:
+    from sciddiff.model.file import load  # which imports this module by way of the model
+
+    return load(path, device=device)
 
 
 def _origin(layout: Layout, window: Window) -> tuple[int, ...]:

@@ -110,17 +110,20 @@ def _axis(size: int, start: int, length: int) -> tuple[slice, slice, tuple[int, 
 
 
 def fill_and_pad(
-    values: NDArray[np.floating], valid: NDArray[np.bool_], reached: Reach, *, fallback: Sequence[float]
+    values: NDArray[np.floating], valid: NDArray[np.bool_], reached: Reach, *, fallback: Sequence[float] | None
 ) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
     """The window of what was read, filled where invalid (in place), its edges continued by their last pixel; and where
-    it was valid."""
+    it was valid. Labels have no `fallback`: they become zero."""
     known = np.pad(valid[:, *reached.crop], ((0, 0), *reached.pads))
-    fill_invalid(values, valid, fallback=fallback)
+    if fallback is None:
+        values[~valid] = 0
+    else:
+        fill_invalid(values, valid, fallback=fallback)
     return np.pad(values[:, *reached.crop], ((0, 0), *reached.pads), mode="edge"), known
 
 
 def read_padded(
-    image: xr.DataArray, *, row: int, col: int, height: int, width: int, fallback: Sequence[float]
+    image: xr.DataArray, *, row: int, col: int, height: int, width: int, fallback: Sequence[float] | None
 ) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
     """Read a window that may reach beyond the image: filled where invalid, its edges continued by their last pixel.
 
@@ -131,7 +134,7 @@ def read_padded(
     row, col, height, width
         In pixels of the image; may lie outside.
     fallback
-        See `fill_invalid`.
+        See `fill_and_pad`.
 
     Returns
     -------

@@ -21,6 +21,7 @@ from sciddiff.recipe.tasks import (
     Pansharpen,
     RemoveClouds,
     SuperResolution,
+    Synthesis,
     Translate,
 )
 
@@ -43,7 +44,8 @@ Task = Annotated[
     | Isotropic
     | Deconvolve
     | DehazeWidefield
-    | Translate,
+    | Translate
+    | Synthesis,
     Field(discriminator="kind"),
 ]
 
@@ -91,6 +93,14 @@ class Source(Section):
     """The bands of `noisy`, where they have other names or numbers than the source's."""
     noisy_only: bool = False
     """For denoising: the source itself is noisy and has no reference; it is learned from halves of its photons."""
+    labels: Name | None = None
+    """For synthesis: a raster of the same pixels with their labels."""
+    label_rule: Literal["nuclei", "landcover"] | None = None
+    """For synthesis: labels made of the image itself by a rule, where nobody has drawn any; see `sciddiff.labels`."""
+    image_class: Name | None = None
+    """For synthesis: one of the task's image_classes; null: not known."""
+    numbers: dict[str, float] = {}
+    """For synthesis: those of the task's numbers that are known of the images."""
 
     _folder: Path = PrivateAttr(default_factory=Path)
     _where: str = PrivateAttr(default="")
@@ -104,6 +114,8 @@ class Source(Section):
             yield "noisy_only", "got it beside noisy, expected one of them: a source that has a reference is a pair"
         if self.noisy_bands is not None and self.noisy is None:
             yield "noisy_bands", "got it without noisy, expected it to name bands of a raster"
+        if self.labels is not None and self.label_rule is not None:
+            yield "label_rule", "got it beside labels, expected one of them: labels are drawn or made by a rule"
 
     def __eq__(self, other: object) -> bool:
         # Where it was written is no part of what it says.
@@ -174,6 +186,33 @@ class Source(Section):
             When there is none, or several.
         """
         return self._one_file("noisy", self.noisy)
+
+    def label_file(self, path: Path) -> Path | None:
+        """
+        Find the raster of labels of one of the source's files.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            Of the file: a folder or pattern of labels holds one with the same name.
+
+        Returns
+        -------
+        pathlib.Path or None
+            None where no labels were drawn.
+
+        Raises
+        ------
+        RecipeError
+            When there is none, or none with the file's name among several.
+        """
+        if self.labels is None:
+            return None
+        found = find_rasters(self.labels, self._folder)
+        same = [each for each in found if each.stem == path.stem]
+        if len(found) > 1 and len(same) != 1:
+            raise RecipeError(f"{self._where}: labels names {len(found)} rasters, none of them {path.stem}")
+        return same[0] if same else found[0]
 
     def _one_file(self, key: str, text: str | None) -> Path | None:
         if text is None:

@@ -323,3 +323,47 @@ class Translate(Settings):
         yield from repeated("targets", self.targets)
         if self.linear is not None and len(self.linear) != len(self.targets):
             yield "linear", f"got {len(self.linear)} rows, expected {len(self.targets)}: one a target"
+
+
+class Synthesis(Settings):
+    """New images whose labels are known, from masks, class, numbers and style; each may be left open."""
+
+    kind: Literal["synthesis"]
+    """Which task this is."""
+    labels: Literal["instances", "classes"] = "instances"
+    """What a mask says: which object a pixel belongs to (0 the background, any other value one object), or its
+    class."""
+    classes: dict[str, Annotated[int, Field(ge=0)]] = {}
+    """Class names and their values in masks; of instances in a second band, where given. Values that none has are
+    refused, but for 0, which then says nothing."""
+    reach: Annotated[int, Field(ge=2, le=64)] = 16
+    """Pixels up to which the distance to an object's boundary is told, for instances."""
+    image_classes: list[Name] = []
+    """Classes of whole images, such as cell lines: of a training source its `image_class`."""
+    numbers: dict[str, Annotated[tuple[float, float], BeforeValidator(pair)]] = {}
+    """Further numbers of an image, such as gsd, month, latitude, na or exposure, and the range of each: of a training
+    source its `numbers`."""
+    style: bool = True
+    """Whether a reference image may say how images look: their quantiles and the strength of their detail."""
+    unit: Literal["levels", "physical"] = "levels"
+    """Of the images: levels (zero in the dark, one in bright structures, of the whole file), or physical values such as
+    reflectance."""
+    knee: Positive = 0.1
+    """Value above which contrasts count relatively rather than absolutely: images are learned as asinh(x / knee)."""
+    centre: list[float] | None = None
+    """Mean of each band of asinh(x / knee); null: measured over training windows when a training begins."""
+    georeferenced: bool = False
+    """Whether masks must have a coordinate reference system."""
+
+    def _faults(self) -> Faults:
+        yield from super()._faults()
+        yield from repeated("image_classes", self.image_classes)
+        yield from repeated("classes", list(self.classes.values()))
+        if self.labels == "classes" and not self.classes:
+            yield "classes", "got none, expected names and values: labels are classes"
+        taken = sorted({"image_class", "style", "mask", "dark", "bright"} & set(self.numbers))
+        if taken:
+            yield "numbers", f"got {', '.join(taken)}, expected other names: these say something else"
+        for name, limits in self.numbers.items():
+            if not limits[0] < limits[1]:
+                yield f"numbers.{name}", f"got {list(limits)}, expected the smaller number first"

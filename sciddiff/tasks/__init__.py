@@ -3,7 +3,7 @@
 from typing import Any
 
 from sciddiff.recipe.schema import Recipe
-from sciddiff.tasks.base import LINEAR, Condition, Input, Instrument, Observation, OneImage, Task, known_name
+from sciddiff.tasks.base import LINEAR, Condition, Edit, Input, Instrument, Observation, OneImage, Task, known_name
 from sciddiff.tasks.cloud_mask import CloudMask
 from sciddiff.tasks.deconvolve import Deconvolve
 from sciddiff.tasks.dehaze import Dehaze
@@ -15,11 +15,13 @@ from sciddiff.tasks.isotropic import Isotropic
 from sciddiff.tasks.pansharpen import Pansharpen
 from sciddiff.tasks.remove_clouds import RemoveClouds
 from sciddiff.tasks.super_resolution import SuperResolution
+from sciddiff.tasks.synthesis import Synthesis
 from sciddiff.tasks.translate import Translate
 
 __all__ = [
     "LINEAR",
     "Condition",
+    "Edit",
     "Input",
     "Instrument",
     "Observation",
@@ -41,6 +43,7 @@ KINDS: dict[str, Any] = {
     "pansharpen": Pansharpen,
     "remove_clouds": RemoveClouds,
     "super_resolution": SuperResolution,
+    "synthesis": Synthesis,
     "translate": Translate,
 }
 

@@ -36,6 +36,8 @@ class Input:
         Whether its values are classes, of which only zero and not zero count.
     sets_grid
         Whether the target grid is its own, rather than the main image's made `ratio` times finer.
+    is_labels
+        Whether its values are names of objects or classes, which are never averaged; where invalid they are zero.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Input:
     required: bool = True
     is_mask: bool = False
     sets_grid: bool = False
+    is_labels: bool = False
 
     @property
     def channels(self) -> int:
@@ -90,6 +93,22 @@ class Condition:
 
     scale: Tensor
     maps: Tensor
+
+
+@dataclass(frozen=True)
+class Edit:
+    """An image that is to be changed, on the target grid.
+
+    Attributes
+    ----------
+    start
+        The image in the space of `base`, (b, c, h, w).
+    keep
+        Where it stays as it is, (b, 1, h, w), bool.
+    """
+
+    start: Tensor
+    keep: Tensor
 
 
 class Task(Protocol):
@@ -138,6 +157,12 @@ class Task(Protocol):
     """Whether all channels of a scene come in levels of its file: zero in the dark, one in bright structures."""
     cheap: tuple[str, ...]
     """Baselines quick enough to be scored at every validation of a training, those that there are."""
+    labels: int
+    """Scene bands after those of the image whose values are labels, and never averaged."""
+    facts: tuple[str, ...]
+    """Last scene bands, each one number for a whole scene, NaN where it is not known."""
+    generative: bool
+    """Whether nothing of the result was measured: the product is one of many images that could be."""
     detector: str | None
     """What finds the inputs `mask` and `date_mask` where they are not given, see `model.detect`; None: nothing."""
 
@@ -161,13 +186,17 @@ class Task(Protocol):
         """
         ...
 
-    def survey(self, image: xr.DataArray) -> Instrument:
+    def survey(
+        self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]] | None = None
+    ) -> Instrument:
         """Numbers of the instrument that the whole image or stack tells, found before the first window.
 
         Parameters
         ----------
         image
             (band, [t, z,] y, x), lazy.
+        others
+            The other inputs by name.
 
         Returns
         -------
@@ -226,6 +255,14 @@ class Task(Protocol):
         """Classical answers by name."""
         ...
 
+    def unconditional(self, obs: Observation) -> Observation | None:
+        """The observation with every condition hidden, where the task has any that may be."""
+        ...
+
+    def edited(self, obs: Observation) -> Edit | None:
+        """The image that is to be changed rather than made, if one was given."""
+        ...
+
 
 NEIGHBOUR = "neighbour"
 """The input that holds the planes next to one of a stack."""
@@ -251,6 +288,9 @@ class OneImage:
     counts_electrons = False
     levelled = False
     cheap: tuple[str, ...] = (LINEAR,)
+    labels = 0
+    facts: tuple[str, ...] = ()
+    generative = False
     detector: str | None = None
     inputs: tuple[Input, ...]
     bands: tuple[str, ...]
@@ -262,9 +302,19 @@ class OneImage:
     def check(self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]]) -> None:
         """Any values will do."""
 
-    def survey(self, image: xr.DataArray) -> Instrument:
+    def survey(
+        self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]] | None = None
+    ) -> Instrument:
         """Nothing."""
         return {}
+
+    def unconditional(self, obs: Observation) -> Observation | None:
+        """There are no conditions to hide."""
+        return None
+
+    def edited(self, obs: Observation) -> Edit | None:
+        """No image is changed: one is restored."""
+        return None
 
     def truth(self, clean: Tensor, obs: Observation) -> Tensor:
         """The scene itself, in the bands of the result."""

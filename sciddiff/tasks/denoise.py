@@ -82,7 +82,9 @@ class Denoise(OneImage):
 
     # ---- observations ----
 
-    def survey(self, image: xr.DataArray) -> Instrument:
+    def survey(
+        self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]] | None = None
+    ) -> Instrument:
         """Measure the noise law of an image, see `physics.noise_estimation`.
 
         Parameters

@@ -9,7 +9,7 @@ from torch import Tensor
 from sciddiff.errors import OptionError
 from sciddiff.model import Model
 from sciddiff.recipe.schema import Recipe
-from sciddiff.recipe.tasks import Translate
+from sciddiff.recipe.tasks import Synthesis, Translate
 from sciddiff.tasks import build_task
 from sciddiff.training.patches import draw_batch, open_scenes
 
@@ -65,6 +65,26 @@ def _grown(old: Tensor, like: Tensor) -> Tensor:
         return old
     more = like.shape[1] - old.shape[1]
     return torch.cat([old, old.new_zeros(len(old), more, *old.shape[2:])], 1)
+
+
+def with_centre(recipe: Recipe) -> Recipe:
+    """A recipe whose synthesis has its base: the mean of training windows, if none is told.
+
+    Parameters
+    ----------
+    recipe
+        Of any task; others are given back as they are.
+    """
+    if not isinstance(recipe.task, Synthesis) or recipe.task.centre is not None:
+        return recipe
+    task = build_task(recipe)
+    scenes = open_scenes(recipe, task, recipe.data.train)
+    means = []
+    for step in range(WINDOWS):
+        clean = torch.from_numpy(draw_batch(scenes, recipe, task, step=step).copy())
+        means.append(task.truth(clean, task.simulate(clean, None)).mean((0, 2, 3)))
+    centre = [round(float(number), 4) for number in torch.stack(means).mean(0)]
+    return recipe.model_copy(update={"task": recipe.task.model_copy(update={"centre": centre})})
 
 
 def with_linear_map(recipe: Recipe) -> Recipe:

@@ -9,7 +9,7 @@ from sciddiff.model import Model, restore
 from sciddiff.tasks import Observation
 from sciddiff.tasks.base import planes_beside
 
-SIZES = (16, 24, 32, 48, 64, 80, 96, 128)
+SIZES = (16, 24, 32, 48, 64, 80, 96, 128, 160, 192)
 CORE = 32
 SIDE = 480
 
@@ -19,7 +19,7 @@ def halo_table(model: Model) -> dict[str, float]:
     """Largest change, in spreads of the residual, of a core when only a halo of that many pixels is seen.
 
     Measured on correlated noise in place of a scene, about the reflectance of land where values count, for the
-    posterior mean and a sample of three steps.
+    posterior mean and a sample of three steps, or as many as the recipe asks for.
     """
     generator = torch.Generator().manual_seed(0)
     unit = max(model.task.stride, model.network.stride)
@@ -31,16 +31,19 @@ def halo_table(model: Model) -> dict[str, float]:
     clean = clean / clean.std((2, 3), keepdim=True)
     if model.task.absolute:
         clean = 0.15 + 0.05 * clean
+    if named := model.task.labels + len(model.task.facts):
+        clean[:, -named:] = (2 * clean[:, -named:] / clean[:, -named:].std()).round().clamp(0, 3)
     obs = model.task.simulate(clean, None)
     table = {}
-    whole = list(restore(model, obs, origins=[(0, 0)], steps=3))
+    steps = max(3, model.recipe.sampler.steps)
+    whole = list(restore(model, obs, origins=[(0, 0)], steps=steps))
     change = whole[0] - model.task.base(obs)
     spread = change.std().clamp_min(1e-12)
     row, col = _busiest(change, unit)
     for halo in SIZES:
         halo = -(-halo // unit) * unit
         origin, side = (row - halo, col - halo), CORE + 2 * halo
-        tiles = restore(model, _crop(obs, *origin, side=side), origins=[origin], steps=3)
+        tiles = restore(model, _crop(obs, *origin, side=side), origins=[origin], steps=steps)
         core = slice(halo, halo + CORE)
         errors = [
             (tile[..., core, core] - full[..., row : row + CORE, col : col + CORE]).abs().max()

@@ -16,7 +16,7 @@ from sciddiff.model import Model, build, load, mix_bands, write
 from sciddiff.recipe import to_yaml
 from sciddiff.recipe.schema import Recipe
 from sciddiff.stopping import stop_signals
-from sciddiff.training.begin import begun_with, with_linear_map
+from sciddiff.training.begin import begun_with, with_centre, with_linear_map
 from sciddiff.training.checkpoint import read_checkpoint, write_checkpoint
 from sciddiff.training.curves import Curves
 from sciddiff.training.ema import Average
@@ -231,7 +231,7 @@ def train(
     """
     if not recipe.data.train:
         raise OptionError(f"{recipe.name}: data.train is empty; name rasters in the recipe or with --train")
-    recipe = with_linear_map(recipe)
+    recipe = with_centre(with_linear_map(recipe))
     folder, key = _prepare(output), run_key(recipe)
     state = start(recipe, device)
     checkpoint = folder / "checkpoint.pt"
@@ -287,7 +287,7 @@ def _finish(state: State, folder: Path, scenes: list[str], valid: list[Any]) -> 
     network.load_state_dict({name: value.half().to(value) for name, value in state.average.weights.items()})
     record = {
         "halo": halo_table(state.model),
-        "calibration": round(calibration(state.model, valid), 4) if valid else 1.0,
+        "calibration": round(calibration(state.model, valid), 4) if valid and not state.model.task.generative else 1.0,
         "metrics": {"validation": score(state.model, valid)} if valid else {},
         "provenance": {
             "trained_on": sorted({Path(name).name for name in scenes} | _started_on(state.model)),

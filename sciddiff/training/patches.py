@@ -4,6 +4,7 @@ import functools
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -19,6 +20,7 @@ from sciddiff.recipe.schema import Recipe, Source
 from sciddiff.tasks import Task
 from sciddiff.tasks.base import planes_beside
 from sciddiff.training import levels
+from sciddiff.training.labelled import facts_of, open_labels
 
 TRIES = 200
 """Windows looked at before a source counts as having none without invalid pixels."""
@@ -49,6 +51,8 @@ class Scene:
     offset: float | list[float]  # one, or one for each of the recipe's bands
     beside: tuple[xr.DataArray | None, ...] = ()  # further planes, as the file holds them
     beside_lines: levels.Lines = ()  # to the image's unit
+    labels: int = 0  # last bands of the guide, whose values are names
+    facts: tuple[float, ...] = ()  # numbers of the whole scene, after its bands
 
 
 class Planes:
@@ -126,7 +130,9 @@ def _open_file(recipe: Recipe, source: Source, task: Task, path: str) -> _File:
         if not task.channelwise:
             names = [str(name) for name in image.band.values]
             image = image.isel(band=io.match_bands(recipe.bands, names, sensor=recipe.task.sensor))
-    guide = _open_guide(source, path, task.scene_bands[len(recipe.bands) :], recipe.task.sensor)
+    guide = _open_guide(source, path, further(recipe, task), recipe.task.sensor)
+    if task.labels:
+        guide = open_labels(source, Path(path), image, task)
     file = source.noisy_file()
     noisy = None if file is None else io.open(str(file), bands=source.noisy_bands or named(source))
     more = [None if each is None else Planes(each, source) for each in (guide, noisy)]
@@ -161,8 +167,9 @@ def _open_scene(
 ) -> Scene | None:
     plane = {axis: at for axis, at in place.items() if axis != "band"}
     image, guide = file.planes.at(place), None if file.guide is None else file.guide.at(plane)
-    wanted, mix = task.scene_bands[len(recipe.bands) :], _mix(source, task.scene_bands[len(recipe.bands) :])
-    if len(mix) != len(wanted) or (guide is not None and len(guide) != mix.shape[1]):
+    wanted = further(recipe, task)
+    mix = np.eye(task.labels) if task.labels else _mix(source, wanted)
+    if len(mix) != len(wanted) + task.labels or (guide is not None and len(guide) != mix.shape[1]):
         raise InputError(f"{file.path}: the task needs a guide of {len(wanted)} bands: {', '.join(wanted)}")
     fitting = tuple(f for f in source.coarsen if min(image.shape[1:]) >= f * recipe.training.patch)
     if not fitting:
@@ -174,6 +181,7 @@ def _open_scene(
         if each is not None and each.size <= IN_MEMORY:
             each.load()
     scene = Scene(file.path, image, file.present, guide, mix, fitting, weight, source.scale, source.offset)
+    scene = replace(scene, labels=task.labels, facts=facts_of(source, recipe.task))
     if task.levelled:
         return _levelled(scene, file)
     return _measured(scene, source, file, place, task) if task.takes_noisy else scene
@@ -182,7 +190,9 @@ def _open_scene(
 def _levelled(scene: Scene, file: _File) -> Scene:
     """A scene whose bands are in levels of their files."""
     image = levels.mapped(scene.image, file.planes.lines)
-    guide = None if scene.guide is None or file.guide is None else levels.mapped(scene.guide, file.guide.lines)
+    guide = scene.guide
+    if guide is not None and file.guide is not None and not scene.labels:
+        guide = levels.mapped(guide, file.guide.lines)
     return replace(scene, image=image, guide=guide, scale=1.0, offset=0.0)
 
 
@@ -226,6 +236,11 @@ def _measured(scene: Scene, source: Source, file: _File, place: Place, task: Tas
 def channels(task: Task) -> int:
     """Of a window: those of a scene, of the planes beside it, and of what was measured of it."""
     return len(task.scene_bands) + planes_beside(task.neighbours) + len(task.bands) * task.takes_noisy
+
+
+def further(recipe: Recipe, task: Task) -> tuple[str, ...]:
+    """Bands of a scene beside the recipe's that are images, too."""
+    return task.scene_bands[len(recipe.bands) : len(task.scene_bands) - task.labels - len(task.facts)]
 
 
 def keeps_levels(task: Task) -> bool:
@@ -272,7 +287,8 @@ def read_scene(
     places = list(scene.present)
     if scene.guide is not None:
         more, known = io.read_window(scene.guide, rows, cols)
-        places += range(bands - len(scene.mix), bands)
+        last = bands - len(scene.facts)
+        places += range(last - len(scene.mix), last)
         more = np.einsum("ij,jhw->ihw", scene.mix, more)
         values, valid = np.concatenate([values, more]), np.concatenate([valid, known])
     for number, plane in enumerate(scene.beside, start=1):  # tasks that see planes beside one have one band
@@ -283,7 +299,11 @@ def read_scene(
             valid = np.concatenate([valid, known])
     seen = np.asarray(valid.all(0))
     window = np.zeros((bands, *seen.shape), np.float32)
-    window[places] = np.where(seen, scaled(values, seen, scene=scene, absolute=absolute), 0)
+    named = values[len(values) - scene.labels :]
+    values = scaled(values[: len(values) - scene.labels], seen, scene=scene, absolute=absolute)
+    window[places] = np.where(seen, np.concatenate([values, named]), 0)
+    if scene.facts:
+        window[-len(scene.facts) :] = np.array(scene.facts)[:, None, None]
     return window, seen
 
 
@@ -310,6 +330,8 @@ def _read(scene: Scene, *, task: Task, row: int, col: int, side: int, factor: in
     if not seen.all():
         return None
     blocks = window.reshape(len(window), side, factor, side, factor).mean((2, 4), dtype=np.float64)
+    if scene.labels:  # names have no mean
+        blocks[-scene.labels - len(scene.facts) :] = window[-scene.labels - len(scene.facts) :, ::factor, ::factor]
     if not keeps_levels(task):
         spread = blocks.std((1, 2), keepdims=True)
         blocks = (blocks - blocks.mean((1, 2), keepdims=True)) / np.where(spread > 0, spread, 1)

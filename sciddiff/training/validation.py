@@ -66,7 +66,10 @@ def score(model: Model, windows: list[Tensor]) -> dict[str, float]:
         baselines = model.task.baselines()
         estimates |= {name: baselines[name](obs) for name in model.task.cheap if name in baselines}
         truth = model.task.truth(clean, obs)
-        unit = truth.std() if model.task.takes_noisy else 1.0  # other windows have the spread one already
+        if model.task.generative:  # it learns in another unit than that of its images
+            truth = model.task.project(truth, obs)
+        own = model.task.takes_noisy or model.task.generative
+        unit = truth.std() if own else 1.0  # other windows have the spread one already
         for name, estimate in estimates.items():
             totals[name] = totals.get(name, 0.0) + _psnr(estimate / unit, truth / unit) / len(windows)
     return {name: round(value, 3) for name, value in totals.items()}
