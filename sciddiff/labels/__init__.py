@@ -1,5 +1,6 @@
 """Labels: masks made from images by rules, made new, and turned into maps that a network can see."""
 
+from sciddiff.labels.landcover import CLASSES, landcover
 from sciddiff.labels.maps import instance_maps, margin, signed_distance
 
-__all__ = ["instance_maps", "margin", "signed_distance"]
+__all__ = ["CLASSES", "instance_maps", "landcover", "margin", "signed_distance"]
