@@ -69,8 +69,8 @@ def _by_rule(source: Source, values: NDArray[np.floating], task: Task) -> NDArra
     if source.label_rule == "nuclei":
         return labels.segmented_nuclei(np.nan_to_num(values[0]))
     place = {name: task.bands.index(band) for name, band in RULE_BANDS.items()}
-    scale = source.offset + source.scale * values if isinstance(source.offset, float) else values
-    return labels.landcover(scale, **place)
+    offset = np.reshape(np.array(source.offset), (-1, 1, 1))
+    return labels.landcover(source.scale * values + offset, **place)
 
 
 RULE_BANDS = {"green": "B03", "red": "B04", "nir": "B08", "swir": "B11"}
