@@ -5,15 +5,20 @@ from sciddiff.inference.plan import Plan
 from sciddiff.inference.shards import parse_shard, slurm_shard
 from sciddiff.inference.simulate import simulate_file
 from sciddiff.inference.store import check_run, describe_run
+from sciddiff.inference.synthesize import Wish, find_masks, generator_of, synthesize
 
 __all__ = [
     "Plan",
+    "Wish",
     "assemble_file",
     "check_run",
     "describe_run",
+    "find_masks",
+    "generator_of",
     "parse_shard",
     "plan_file",
     "predict_file",
     "simulate_file",
     "slurm_shard",
+    "synthesize",
 ]

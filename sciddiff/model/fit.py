@@ -105,7 +105,10 @@ def planes_of(image: xr.DataArray) -> Iterator[xr.DataArray]:
 
 @dataclass(frozen=True)
 class Stored:
-    """How the pixels of a new quantity are stored: a stored number n means scale n + offset; zero is nodata."""
+    """How the pixels of a new quantity are stored: a stored number n means scale n + offset.
+
+    Zero is nodata where that has a scale; plain numbers of a camera have none.
+    """
 
     dtype: str
     scale: float = 1.0
@@ -114,7 +117,7 @@ class Stored:
     def profile(self, bands: Sequence[str]) -> io.RasterProfile:
         """Of a raster with these bands, lying nowhere."""
         plain = plain_profile(bands, dtype=self.dtype)
-        if self.dtype == "float32":
+        if self.scale == 1:
             return plain
         named = [replace(band, scale=self.scale, offset=self.offset, nodata=0) for band in plain.bands]
         return replace(plain, bands=tuple(named))

@@ -183,7 +183,7 @@ class Synthesis(OneImage):
         count, batch = len(self.bands), len(clean)
         labels = clean[:, count : count + self.labels]
         facts = clean[:, count + self.labels :, 0, 0].clone()
-        style = style_numbers(self._transformed(clean[:, :count])) if self.style else facts[:, :0]
+        style = style_numbers(self.transformed(clean[:, :count])) if self.style else facts[:, :0]
         shown = torch.ones_like(facts[:, 0])
         if generator is not None:
             draws = uniform(generator, (batch, len(self.facts) + 3), low=0, high=1).to(clean)
@@ -201,9 +201,10 @@ class Synthesis(OneImage):
 
     def truth(self, clean: Tensor, obs: Observation) -> Tensor:
         """The image, transformed."""
-        return self._transformed(clean[:, : len(self.bands)])
+        return self.transformed(clean[:, : len(self.bands)])
 
-    def _transformed(self, levels: Tensor) -> Tensor:
+    def transformed(self, levels: Tensor) -> Tensor:
+        """From levels or physical values to the space in which images are learned."""
         return torch.asinh(levels / self.settings.knee).clamp(-WILD, WILD)
 
     def degrade(self, high: Tensor, obs: Observation) -> Tensor | None:
@@ -227,7 +228,7 @@ class Synthesis(OneImage):
         else:
             keep = region == 0
         dark, bright = self._levels(obs)
-        return Edit(self._transformed((image - dark) / (bright - dark)).float(), keep)
+        return Edit(self.transformed((image - dark) / (bright - dark)).float(), keep)
 
     def _levels(self, obs: Observation) -> tuple[Tensor, Tensor]:
         return obs.instrument["dark"][..., None, None], obs.instrument["bright"][..., None, None]
