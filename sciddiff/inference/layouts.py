@@ -53,7 +53,9 @@ class Layouts:
         if self.georeferenced and not wish.masks:
             raise InputError("the model makes images that need a coordinate reference system: take it from --masks")
         if len(self.bands) > 1 and wish.layout not in ("given", "none"):
-            raise OptionError(f"--layout {wish.layout} makes masks of one band; the model needs {', '.join(self.bands)}")
+            raise OptionError(
+                f"--layout {wish.layout} makes masks of one band; the model needs {', '.join(self.bands)}"
+            )
         for path in wish.masks:
             try:
                 fit_all(model.recipe, model.task, io.open(path), {})

@@ -115,7 +115,9 @@ def settings_of(model: Model) -> Synthesis:
         It is of another task.
     """
     if not isinstance(model.recipe.task, Synthesis):
-        raise OptionError(f"{model.recipe.name} is a model of the task {model.recipe.task.kind}; needs one of synthesis")
+        raise OptionError(
+            f"{model.recipe.name} is a model of the task {model.recipe.task.kind}; needs one of synthesis"
+        )
     return model.recipe.task
 
 

@@ -123,9 +123,7 @@ class Stored:
         return replace(plain, bands=tuple(named))
 
 
-def result_profile(
-    fitted: Fitted, task: Task, stored: Stored | None = None
-) -> io.RasterProfile | StackProfile | None:
+def result_profile(fitted: Fitted, task: Task, stored: Stored | None = None) -> io.RasterProfile | StackProfile | None:
     """How a file on the target grid says what the main image's file says; None for an image that came from no file.
 
     Parameters

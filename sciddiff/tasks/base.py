@@ -186,9 +186,7 @@ class Task(Protocol):
         """
         ...
 
-    def survey(
-        self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]] | None = None
-    ) -> Instrument:
+    def survey(self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]] | None = None) -> Instrument:
         """Numbers of the instrument that the whole image or stack tells, found before the first window.
 
         Parameters
@@ -302,9 +300,7 @@ class OneImage:
     def check(self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]]) -> None:
         """Any values will do."""
 
-    def survey(
-        self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]] | None = None
-    ) -> Instrument:
+    def survey(self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]] | None = None) -> Instrument:
         """Nothing."""
         return {}
 

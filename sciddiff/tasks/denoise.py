@@ -82,9 +82,7 @@ class Denoise(OneImage):
 
     # ---- observations ----
 
-    def survey(
-        self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]] | None = None
-    ) -> Instrument:
+    def survey(self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]] | None = None) -> Instrument:
         """Measure the noise law of an image, see `physics.noise_estimation`.
 
         Parameters

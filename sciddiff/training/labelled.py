@@ -27,7 +27,9 @@ def facts_of(source: Source, settings: Settings) -> tuple[float, ...]:
         return ()
     unknown = sorted(set(source.numbers) - set(settings.numbers))
     if unknown:
-        raise RecipeError(f"{source.path}: numbers names {', '.join(unknown)}; the task has {', '.join(settings.numbers)}")
+        raise RecipeError(
+            f"{source.path}: numbers names {', '.join(unknown)}; the task has {', '.join(settings.numbers)}"
+        )
     number = math.nan
     if source.image_class is not None:
         if source.image_class not in settings.image_classes:
