@@ -122,8 +122,8 @@ def synthesize(
     """Make new images whose labels are known.
 
     MODEL is a file or a shipped name. DIR gets images/ and labels/ with equal names, and manifest.csv: what was asked
-    of each, and with --real how good it is and what it is nearest to. Grid, reference system and pixel size are those of
-    the mask. What a kill or a signal interrupts, the same command continues.
+    of each, and with --real how good it is and what it is nearest to. Grid, reference system and pixel size are those
+    of the mask. What a kill or a signal interrupts, the same command continues.
     """
     from sciddiff import inference
     from sciddiff.cli import command_line

@@ -11,10 +11,13 @@ from sciddiff import io
 from sciddiff.errors import InputError, OutputError
 from sciddiff.inference.simulate_stack import simulate_stack
 from sciddiff.io.align import aligned
-from sciddiff.model.fit import Fitted, fit
+from sciddiff.io.profile import plain_profile
+from sciddiff.labels.rules import by_rule
+from sciddiff.model.fit import Fitted, fit, is_stack
 from sciddiff.model.layout import global_mean
 from sciddiff.model.windows import fill_invalid
 from sciddiff.recipe.schema import Recipe
+from sciddiff.recipe.tasks import Synthesis
 from sciddiff.tasks import Input, Observation, Task, build_task, known_name
 
 
@@ -37,8 +40,8 @@ def simulate_file(
     source
         The clean raster; its far edge is cut to whole pixels of the main input.
     folder
-        Where `target.tif` and the inputs go, such as `image.tif`, `pan.tif`, `date_1.tif`, `mask.tif`; of a microscopy
-        stack `target.ome.tif` and `image.ome.tif`.
+        Where `target.tif` and the inputs go, such as `image.tif`, `pan.tif`, `date_1.tif`, `mask.tif` (of a synthesis
+        one made by a rule); of a microscopy stack `target.ome.tif` and `image.ome.tif`.
     guide
         Raster of the scene's further bands, such as the panchromatic one, brought to the source's grid by averaging
         (Wald's protocol); the source itself where not given.
@@ -64,12 +67,15 @@ def simulate_file(
     free = recipe.model_copy(update={"task": recipe.task.model_copy(update={"pixel_size": None})})
     fitted = fit(free, whole, channelwise=task.channelwise)
     generator = None if nominal else torch.Generator().manual_seed(seed)
-    if "stack" in whole.encoding:
+    if "stack" in whole.encoding and not task.labels:
         _make(folder)
         try:
             return simulate_stack(task, fitted, folder, generator=generator, overwrite=overwrite)
         except InputError as error:
             raise InputError(f"{source}: {error}") from error
+    if task.labels:
+        _make(folder)
+        return _labelled(recipe, fitted, folder, source=source, overwrite=overwrite)
     unit = task.inputs[0].ratio
     height, width = (side // unit * unit for side in fitted.image.shape[1:])
     if not height or not width:
@@ -83,6 +89,28 @@ def simulate_file(
     for name, image in _images(task, obs, target, fitted, valid).items():
         paths[name] = folder / f"{name}.tif"
         io.save(image, paths[name], overwrite=overwrite)
+    return paths
+
+
+def _labelled(recipe: Recipe, fitted: Fitted, folder: Path, *, source: str, overwrite: bool) -> dict[str, Path]:
+    """A mask of the image made by a rule, and the image itself: what a synthesis learns from."""
+    image = fitted.image.isel(t=0, z=0) if is_stack(fitted.image) else fitted.image
+    if is_stack(fitted.image) and fitted.image.sizes["t"] * fitted.image.sizes["z"] > 1:
+        raise InputError(f"{source}: labels are made of one plane; the file has several")
+    values, valid = io.read_window(image, slice(None), slice(None))
+    rule = "nuclei" if isinstance(recipe.task, Synthesis) and recipe.task.labels == "instances" else "landcover"
+    names = [recipe.bands[at] for at in fitted.positions]
+    made = by_rule(rule, np.where(valid, values, np.nan), names)
+    name = "instance" if rule == "nuclei" else "class"
+    mask = io.from_array(
+        made[None].astype(np.float64),
+        grid=io.grid_of(image),
+        bands=[name],
+        profile=plain_profile([name], dtype="uint32" if rule == "nuclei" else "uint8"),
+    )
+    paths = {"target": folder / "target.tif", "mask": folder / "mask.tif"}
+    io.save(image, paths["target"], overwrite=overwrite)
+    io.save(mask, paths["mask"], overwrite=overwrite)
     return paths
 
 

@@ -345,9 +345,10 @@ class Synthesis(Settings):
     source its `numbers`."""
     style: bool = True
     """Whether a reference image may say how images look: their quantiles and the strength of their detail."""
-    unit: Literal["levels", "physical"] = "levels"
-    """Of the images: levels (zero in the dark, one in bright structures, of the whole file), or physical values such as
-    reflectance."""
+    unit: Literal["levels", "physical", "distance"] = "levels"
+    """Of the images: levels (zero in the dark, one in bright structures, of the whole file), physical values such as
+    reflectance, or, for a model of label structure whose sources are masks, signed distances to the objects' boundaries
+    in units of `reach`."""
     knee: Positive = 0.1
     """Value above which contrasts count relatively rather than absolutely: images are learned as asinh(x / knee)."""
     centre: list[float] | None = None

@@ -47,8 +47,8 @@ class Synthesis(OneImage):
         if settings.centre is not None and len(settings.centre) != len(bands):
             raise OptionError(f"task.centre has {len(settings.centre)} numbers, needs {len(bands)}: one a band")
         self.centre = torch.tensor(settings.centre or [0.0] * len(bands))
-        self.absolute = settings.unit == "physical"
-        self.levelled = not self.absolute
+        self.levelled = settings.unit == "levels"
+        self.absolute = not self.levelled
         own = ("instance",) if settings.labels == "instances" else ()
         label_bands = (*own, *(("class",) if settings.classes else ()))
         self.labels = len(label_bands)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from sciddiff import io, labels
 from sciddiff.errors import InputError, RecipeError
+from sciddiff.labels.rules import by_rule
 from sciddiff.model.fit import is_stack
 from sciddiff.recipe.schema import Source
 from sciddiff.recipe.tasks import Settings, Synthesis
@@ -39,6 +39,21 @@ def facts_of(source: Source, settings: Settings) -> tuple[float, ...]:
     return number, *(source.numbers.get(name, math.nan) for name in settings.numbers)
 
 
+def labelled(
+    source: Source, path: Path, image: xr.DataArray, task: Task, settings: Settings
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """The image of a source's file and its labels; of a model of label structure the file is a mask, the image its
+    signed distances."""
+    if not isinstance(settings, Synthesis) or settings.unit != "distance":
+        return image, open_labels(source, path, image, task)
+    plane = image.isel(t=0, z=0) if is_stack(image) else image
+    values, valid = io.read_window(plane, slice(None), slice(None))
+    mask = np.where(valid, values, 0)[0].astype(np.int64)
+    grid = io.grid_of(plane)
+    distance = io.from_array(labels.to_distance(mask, reach=settings.reach), grid=grid, bands=list(task.bands))
+    return distance, io.from_array(mask[None].astype(np.float64), grid=grid, bands=list(task.inputs[0].bands))
+
+
 def open_labels(source: Source, path: Path, image: xr.DataArray, task: Task) -> xr.DataArray:
     """Labels of a source's file, (label bands, [t, z,] y, x).
 
@@ -62,18 +77,7 @@ def open_labels(source: Source, path: Path, image: xr.DataArray, task: Task) -> 
         raise InputError(f"{path}: label_rule {source.label_rule} makes labels of one plane; the file has several")
     plane = image.isel(t=0, z=0) if is_stack(image) else image
     values, valid = io.read_window(plane, slice(None), slice(None))
-    made = _by_rule(source, np.where(valid, values, np.nan), task)
+    offset = np.reshape(np.array(source.offset), (-1, 1, 1))
+    made = by_rule(source.label_rule, source.scale * np.where(valid, values, np.nan) + offset, task.bands)
     result = io.from_array(made[None].astype(np.float32), grid=io.grid_of(plane), bands=list(bands))
     return result.expand_dims({"t": 1, "z": 1}, axis=(1, 2)) if is_stack(image) else result
-
-
-def _by_rule(source: Source, values: NDArray[np.floating], task: Task) -> NDArray[np.integer]:
-    if source.label_rule == "nuclei":
-        return labels.segmented_nuclei(np.nan_to_num(values[0]))
-    place = {name: task.bands.index(band) for name, band in RULE_BANDS.items()}
-    offset = np.reshape(np.array(source.offset), (-1, 1, 1))
-    return labels.landcover(source.scale * values + offset, **place)
-
-
-RULE_BANDS = {"green": "B03", "red": "B04", "nir": "B08", "swir": "B11"}
-"""Bands by which the rule `landcover` names them."""

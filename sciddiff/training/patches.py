@@ -20,7 +20,7 @@ from sciddiff.recipe.schema import Recipe, Source
 from sciddiff.tasks import Task
 from sciddiff.tasks.base import planes_beside
 from sciddiff.training import levels
-from sciddiff.training.labelled import facts_of, open_labels
+from sciddiff.training.labelled import facts_of, labelled
 
 TRIES = 200
 """Windows looked at before a source counts as having none without invalid pixels."""
@@ -132,7 +132,7 @@ def _open_file(recipe: Recipe, source: Source, task: Task, path: str) -> _File:
             image = image.isel(band=io.match_bands(recipe.bands, names, sensor=recipe.task.sensor))
     guide = _open_guide(source, path, further(recipe, task), recipe.task.sensor)
     if task.labels:
-        guide = open_labels(source, Path(path), image, task)
+        image, guide = labelled(source, Path(path), image, task, recipe.task)
     file = source.noisy_file()
     noisy = None if file is None else io.open(str(file), bands=source.noisy_bands or named(source))
     more = [None if each is None else Planes(each, source) for each in (guide, noisy)]
