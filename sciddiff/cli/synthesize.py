@@ -127,7 +127,7 @@ def synthesize(
     """
     from sciddiff import inference
     from sciddiff.cli import command_line
-    from sciddiff.inference.synthesize import number_of_class
+    from sciddiff.inference.wish import number_of_class
     from sciddiff.model import load
     from sciddiff.model.tiles import Guidance
 

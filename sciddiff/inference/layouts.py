@@ -4,7 +4,6 @@ import zlib
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -14,13 +13,11 @@ from odc.geo.geobox import GeoBox
 
 from sciddiff import io, labels
 from sciddiff.errors import InputError, OptionError
+from sciddiff.inference.wish import Wish
 from sciddiff.io.profile import plain_profile
 from sciddiff.model import Model, load
 from sciddiff.model.fit import fit_all, is_stack
 from sciddiff.recipe.tasks import Synthesis
-
-if TYPE_CHECKING:
-    from sciddiff.inference.synthesize import Wish
 
 SIZE = (256, 256)
 """Rows and columns of a made mask, where nobody says and there is none to look at."""
@@ -30,7 +27,7 @@ MADE = ("given", "rearranged", "procedural", "none")
 class Layouts:
     """The masks of a synthesis by number."""
 
-    def __init__(self, model: Model, wish: "Wish", settings: Synthesis) -> None:
+    def __init__(self, model: Model, wish: Wish, settings: Synthesis) -> None:
         self.wish, self.settings = wish, settings
         self.bands = model.task.inputs[0].bands
         self.georeferenced = settings.georeferenced
@@ -77,7 +74,7 @@ class Layouts:
     def _distinct(self) -> bool:
         return len(set(self._stems)) == len(self._stems)
 
-    def mask(self, model: Model, number: int) -> tuple["str | xr.DataArray", str]:
+    def mask(self, model: Model, number: int) -> tuple[str | xr.DataArray, str]:
         """The mask of a number, by its path where it was given, and what it was made of."""
         wish = self.wish
         if wish.layout == "given":
@@ -164,7 +161,7 @@ def _learned(path: str, shape: tuple[int, int], *, seed: int) -> NDArray[np.inte
     return labels.from_distance(distance, reach=model.recipe.task.reach)
 
 
-def write_mask(mask: "str | xr.DataArray", path: Path) -> None:
+def write_mask(mask: str | xr.DataArray, path: Path) -> None:
     """Write a mask, as it is where it was given; nothing where it is there already."""
     if path.exists():
         return

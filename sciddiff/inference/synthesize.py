@@ -6,199 +6,25 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+import xarray as xr
 
 from sciddiff import io
-from sciddiff.errors import InputError, InterruptedRun, OptionError, OutputError, OutputExistsError
+from sciddiff.errors import InterruptedRun, OptionError, OutputError, OutputExistsError
 from sciddiff.inference.files import predict_file
 from sciddiff.inference.layouts import Layouts, write_mask
 from sciddiff.inference.manifest import Line, Manifest
 from sciddiff.inference.plan import fingerprint, model_hash
+from sciddiff.inference.wish import Wish, steps_of, task_of, told
 from sciddiff.model import Model
 from sciddiff.model.fit import Stored
-from sciddiff.model.tiles import Guidance
-from sciddiff.recipe.files import find_rasters
-from sciddiff.recipe.tasks import Synthesis
 from sciddiff.stopping import stop_signals
-from sciddiff.tasks.look import levels_of
-from sciddiff.tasks.style import style_of
-
-PLAIN = Stored("uint16", scale=1e-4, offset=-0.1)
-"""Levels and reflectance as whole numbers, so that dark noise below zero is kept, too."""
 
 log = logging.getLogger("sciddiff")
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What is asked of new images.
-
-    Attributes
-    ----------
-    masks
-        Files of masks, or empty.
-    layout
-        `given`: the masks as they are; `rearranged`: new ones from their objects; `procedural`: from no mask; `none`:
-        nothing is asked of where things are; or the path of a model of label structure.
-    count
-        Images; as many as masks where not given.
-    size
-        Rows and columns of made masks; those of the first mask where not given.
-    seed
-        Image k has the seed `seed` + k.
-    steps
-        Network evaluations of an image; the recipe's where not given.
-    image_class, numbers, style
-        What is asked beside the mask: a class by its name, numbers by name, a reference image.
-    guidance, strength
-        See `model.tiles`.
-    image, region
-        An image that is to be changed, and where; everywhere where not given.
-    """
-
-    masks: tuple[str, ...] = ()
-    layout: str = "given"
-    count: int | None = None
-    size: tuple[int, int] | None = None
-    seed: int = 0
-    steps: int | None = None
-    image_class: str | None = None
-    numbers: Mapping[str, float] = field(default_factory=dict)
-    style: str | None = None
-    guidance: Guidance = field(default_factory=Guidance)
-    strength: float = 1.0
-    image: str | None = None
-    region: str | None = None
-
-
-def find_masks(path: str) -> tuple[str, ...]:
-    """The masks that a path names: a file, a folder or a pattern.
-
-    Raises
-    ------
-    InputError
-        None is there.
-    """
-    if os.path.exists(path) and not os.path.isdir(path):
-        return (path,)
-    try:
-        return tuple(str(each) for each in find_rasters(path, Path()))
-    except Exception as error:
-        raise InputError(f"{path} holds no masks: {error}") from error
-
-
-def number_of_class(model: Model, name: str) -> float:
-    """The number under which a model knows a class of images.
-
-    Raises
-    ------
-    OptionError
-        It knows no such class.
-    """
-    known = settings_of(model).image_classes
-    if name not in known:
-        raise OptionError(f"{model.recipe.name} knows no class {name}; it knows {', '.join(known) or 'none'}")
-    return float(known.index(name))
-
-
-def settings_of(model: Model) -> Synthesis:
-    """The settings of a model of synthesis.
-
-    Raises
-    ------
-    OptionError
-        It is of another task.
-    """
-    if not isinstance(model.recipe.task, Synthesis):
-        raise OptionError(
-            f"{model.recipe.name} is a model of the task {model.recipe.task.kind}; needs one of synthesis"
-        )
-    return model.recipe.task
-
-
-def told(model: Model, wish: Wish) -> tuple[dict[str, tuple[float, ...]], Stored]:
-    """What is asked of the images as the task takes it, and how they are stored: like the reference, if there is one.
-
-    Raises
-    ------
-    OptionError
-        The model does not know what is asked.
-    InputError
-        The reference is none.
-    """
-    settings = settings_of(model)
-    instrument: dict[str, tuple[float, ...]] = {}
-    if wish.image_class is not None:
-        instrument["image_class"] = (number_of_class(model, wish.image_class),)
-    for name, number in wish.numbers.items():
-        if name not in settings.numbers:
-            raise OptionError(f"{model.recipe.name} knows no number {name}; it knows {', '.join(settings.numbers)}")
-        instrument[name] = (float(number),)
-    if wish.layout == "none":
-        instrument["mask"] = (0.0,)
-    if wish.style is None:
-        return instrument, PLAIN
-    return _as_reference(model, wish.style, instrument)
-
-
-def _as_reference(
-    model: Model, path: str, instrument: dict[str, tuple[float, ...]]
-) -> tuple[dict[str, tuple[float, ...]], Stored]:
-    image = io.open(path)
-    if "z" in image.dims:
-        image = image.isel(t=0, z=0)
-    bands = list(model.task.bands)
-    if len(image.band) != len(bands):
-        image = image.isel(band=io.match_bands(bands, [str(name) for name in image.band.values]))
-    dark, bright = (0.0,) * len(bands), (1.0,) * len(bands)
-    stored = PLAIN
-    if model.task.levelled:
-        dark, bright = levels_of(image)
-        instrument |= {"dark": dark, "bright": bright}
-        profile = image.encoding.get("stack") or image.encoding.get("raster")
-        stored = Stored("float32" if profile is None else profile.dtype)
-    if settings_of(model).style:
-        low, span = (np.reshape(np.array(each), (-1, 1, 1)) for each in (dark, np.subtract(bright, dark)))
-        instrument["style"] = style_of((image - low) / span, model.task.transformed)
-    return instrument, stored
-
-
-def generator_of(
-    model: Model, wish: Wish, *, tile: int | None = None
-) -> Callable[[NDArray[np.integer], int], NDArray[np.float32]]:
-    """A function from labels (h, w), or (label bands, h, w), and a seed to an image (bands, h, w), in memory.
-
-    Parameters
-    ----------
-    model
-        Of synthesis.
-    wish
-        What is asked of all images; masks and layout are not looked at.
-    tile
-        See `Model.predict`.
-    """
-    instrument, _ = told(model, wish)
-
-    def generate(labels: NDArray[np.integer], seed: int) -> NDArray[np.float32]:
-        given = np.asarray(labels if labels.ndim == 3 else labels[None], np.float64)
-        found = model.predict(
-            given, steps=_steps(model, wish), seed=seed, instrument=instrument, guidance=wish.guidance, tile=tile
-        )
-        return np.asarray(found["sample"].values, np.float32)
-
-    return generate
-
-
-def _steps(model: Model, wish: Wish) -> int:
-    steps = wish.steps or model.recipe.sampler.steps
-    if steps < 2:
-        raise OptionError("an image that could be needs steps of 2 or more; steps=1 is the mean of all")
-    return steps
 
 
 def synthesize(
@@ -250,10 +76,10 @@ def synthesize(
         After a signal; the same call continues.
     """
     instrument, stored = told(model, wish)
-    layouts = Layouts(model, wish, settings_of(model))
+    layouts = Layouts(model, wish, task_of(model).settings)
     layouts.check(model)
     count = wish.count if wish.count is not None else max(len(wish.masks), 1)
-    job = _Job(folder, wish, layouts, instrument, stored, _steps(model, wish), tile=tile, command=command)
+    job = _Job(folder, wish, layouts, instrument, stored, steps_of(model, wish), tile=tile, command=command)
     _begin(job, model, overwrite=overwrite)
     manifest = Manifest(folder / "manifest.csv")
     left = [number for number in range(count) if not manifest.has(layouts.name(number))]
@@ -315,7 +141,7 @@ class _Job:
         )
 
 
-def _suffix(mask: "str | Any") -> str:
+def _suffix(mask: str | xr.DataArray) -> str:
     image = io.open(mask) if isinstance(mask, str) else mask
     return ".ome.tif" if "stack" in image.encoding else ".tif"
 
@@ -374,8 +200,8 @@ def _made(
         waiting: set[Future[Line]] = set()
         queue = iter(numbers)
         while True:
-            while len(waiting) < 2 * workers and stop() is None and (number := next(queue, None)) is not None:
-                waiting.add(pool.submit(_make_one, number))
+            room = 2 * workers - len(waiting) if stop() is None else 0
+            waiting |= {pool.submit(_make_one, number) for number in islice(queue, room)}
             if not waiting:
                 return
             done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)

@@ -44,7 +44,7 @@ def planes_under(layout: Layout, window: Window, *, ratio: int, planes: int) -> 
 
 
 def read_volume(
-    image: xr.DataArray, layout: Layout, window: Window, *, ratio: int, fallback: Sequence[float]
+    image: xr.DataArray, layout: Layout, window: Window, *, ratio: int, fallback: Sequence[float] | None
 ) -> NDArray[np.floating]:
     """What was measured under a core and its halo, (bands, planes, side, side), filled where invalid.
 

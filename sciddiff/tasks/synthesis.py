@@ -79,7 +79,7 @@ class Synthesis(OneImage):
         seen = known["mask"].all(0)
         if self.settings.labels == "instances":
             seen = np.ones_like(seen)
-        return seen & known["image"].all(0) if "image" in known else seen
+        return np.asarray(seen & known["image"].all(0)) if "image" in known else np.asarray(seen)
 
     def check(self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]]) -> None:
         """Refuse masks whose values name nothing that the model knows.
@@ -141,13 +141,13 @@ class Synthesis(OneImage):
         mask = inputs["mask"]
         for labels in mask.cpu().numpy():
             self._refuse(labels)
-        batch, place = len(mask), {"dtype": torch.float32, "device": mask.device}
-        facts = torch.full((batch, len(self.facts)), math.nan, **place)
+        batch, device = len(mask), mask.device
+        facts = torch.full((batch, len(self.facts)), math.nan, device=device)
         for at, name in enumerate(self.facts):
             if name in given:
                 facts[:, at] = float(given[name][0])
-        style = torch.tensor(given.get("style", [math.nan] * self.style), **place).expand(batch, -1)
-        shown = torch.full((batch,), float(given.get("mask", (1.0,))[0]), **place)
+        style = torch.tensor(given.get("style", [math.nan] * self.style), device=device).expand(batch, -1)
+        shown = torch.full((batch,), float(given.get("mask", (1.0,))[0]), device=device)
         levels = {
             name: torch.tensor(given.get(name, (value,)), dtype=torch.float64, device=mask.device)
             .expand(batch, len(self.bands))
