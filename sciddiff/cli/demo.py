@@ -49,6 +49,8 @@ CELLS = {
     "isotropic": Demo("isotropic", "four planes for each of a stack", ""),
 }
 """Demos on the shipped stack of cells."""
+AUGMENT = "augment"
+"""The demo that makes images rather than restores them."""
 STEPS = 3
 """Of the sample."""
 FILES = {
@@ -71,7 +73,7 @@ EXTRAS = {
 
 
 @click.command()
-@click.argument("task", type=click.Choice([*DEMOS, *CELLS]), default="super_resolution")
+@click.argument("task", type=click.Choice([*DEMOS, *CELLS, AUGMENT]), default="super_resolution")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), default=Path("sciddiff-demo"), show_default=True, metavar="DIR"
 )
@@ -85,9 +87,15 @@ def demo(ctx: click.Context, task: str, output: Path, model: str | None, device:
 
     Writes GeoTIFFs, or the OME-TIFFs of a microscope, a picture and a page to DIR. Takes about a minute without a GPU.
     """
-    from sciddiff.cli import demo_cells
+    from sciddiff.cli import demo_augment, demo_cells
 
-    _refuse(output, overwrite, files=demo_cells.FILES if task in CELLS else FILES)
+    files_of = {AUGMENT: demo_augment.FILES, **dict.fromkeys(CELLS, demo_cells.FILES)}
+    _refuse(output, overwrite, files=files_of.get(task, FILES))
+    if task == AUGMENT:
+        if model is not None:
+            raise click.UsageError("the demo augment takes both shipped models of synthesis; leave --model out")
+        demo_augment.run(ctx, output, device=pick_device(device), overwrite=overwrite)
+        return
 
     from sciddiff.evaluation import write_report
     from sciddiff.model import load
@@ -99,16 +107,16 @@ def demo(ctx: click.Context, task: str, output: Path, model: str | None, device:
         demo_cells.run(ctx, cells, output, title=title, overwrite=overwrite)
         return
     loaded = load(model or DEMOS[task].model, device=pick_device(device))
-    comparison, files = _restore(ctx, loaded, output, overwrite=overwrite)
+    comparison, written = _restore(ctx, loaded, output, overwrite=overwrite)
     say(ctx, "writing the report")
     write_report(
         comparison,
         output,
         title=f"{loaded.recipe.name}: {DEMOS[task].title}",
         summary=_summary(comparison, DEMOS[task].done),
-        notes={**files, "model": loaded.recipe.name, "command": f"sciddiff demo {task}"},
+        notes={**written, "model": loaded.recipe.name, "command": f"sciddiff demo {task}"},
     )
-    _print(comparison, output, files)
+    _print(comparison, output, written)
 
 
 def say(ctx: click.Context, text: str) -> None:
