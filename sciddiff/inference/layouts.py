@@ -1,12 +1,11 @@
 """Where things are in new images: masks as they were given, rearranged, or made from none."""
 
 import zlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import xarray as xr
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
@@ -15,13 +14,25 @@ from sciddiff import io, labels
 from sciddiff.errors import InputError, OptionError
 from sciddiff.inference.wish import Wish
 from sciddiff.io.profile import plain_profile
+from sciddiff.io.writer import RasterWriter
 from sciddiff.model import Model, load
 from sciddiff.model.fit import fit_all, is_stack
 from sciddiff.recipe.tasks import Synthesis
 
+STRIP = 1024
+"""Rows of a made mask that are written at once."""
 SIZE = (256, 256)
 """Rows and columns of a made mask, where nobody says and there is none to look at."""
 MADE = ("given", "rearranged", "procedural", "none")
+
+
+@dataclass(frozen=True)
+class Made:
+    """A mask that was made: labels (bands, h, w), where they lie, and the names of the bands."""
+
+    labels: NDArray[np.integer]
+    grid: GeoBox
+    bands: tuple[str, ...]
 
 
 class Layouts:
@@ -74,7 +85,7 @@ class Layouts:
     def _distinct(self) -> bool:
         return len(set(self._stems)) == len(self._stems)
 
-    def mask(self, model: Model, number: int) -> tuple[str | xr.DataArray, str]:
+    def mask(self, model: Model, number: int) -> tuple[str | Made, str]:
         """The mask of a number, by its path where it was given, and what it was made of."""
         wish = self.wish
         if wish.layout == "given":
@@ -82,14 +93,14 @@ class Layouts:
             return path, path
         rng = np.random.default_rng([wish.seed, number, zlib.crc32(wish.layout.encode())])
         if wish.layout == "none":
-            return self._image(np.zeros((len(self.bands), *self.shape), np.uint8)), ""
+            return self._placed(np.zeros((len(self.bands), *self.shape), np.uint8)), ""
         if wish.layout == "rearranged":
             made, source = self._rearranged(rng, number)
         elif wish.layout == "procedural":
             made, source = self._procedural(rng), "procedural"
         else:
             made, source = _learned(wish.layout, self.shape, seed=wish.seed + number), wish.layout
-        return self._image(made[None]), source
+        return self._placed(made[None]), source
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -122,15 +133,13 @@ class Layouts:
         gsd = float(self.wish.numbers.get("gsd", 10.0))
         return labels.landscape(self.shape, rng, classes=self.settings.classes, gsd=gsd)
 
-    def _image(self, made: NDArray[np.integer]) -> xr.DataArray:
+    def _placed(self, made: NDArray[np.integer]) -> Made:
         """A made mask at the first corner of the first given one, with its pixel size and reference system."""
         affine, crs = Affine.identity(), None
         if self.wish.masks:
             grid = io.grid_of(io.open(self.wish.masks[0]))
             affine, crs = grid.affine, grid.crs
-        grid = GeoBox(made.shape[-2:], affine, crs)
-        profile = replace(plain_profile(list(self.bands), dtype="uint32"), transform=affine)
-        return io.from_array(made.astype(np.float64), grid=grid, bands=list(self.bands), profile=profile)
+        return Made(made, GeoBox(made.shape[-2:], affine, crs), self.bands)
 
 
 def _turned_window(source: NDArray[np.int64], rng: np.random.Generator, *, shape: tuple[int, int]) -> NDArray[np.int64]:
@@ -161,9 +170,17 @@ def _learned(path: str, shape: tuple[int, int], *, seed: int) -> NDArray[np.inte
     return labels.from_distance(distance, reach=model.recipe.task.reach)
 
 
-def write_mask(mask: str | xr.DataArray, path: Path) -> None:
+def write_mask(mask: str | Made, path: Path) -> None:
     """Write a mask, as it is where it was given; nothing where it is there already."""
     if path.exists():
         return
-    image = io.open(mask) if isinstance(mask, str) else mask
-    io.save(image, path)
+    if isinstance(mask, str):
+        io.save(io.open(mask), path)
+        return
+    largest = int(mask.labels.max(initial=0))
+    profile = plain_profile(list(mask.bands), dtype="uint16" if largest < 2**16 else "uint32")
+    profile = replace(profile, transform=mask.grid.affine)
+    with RasterWriter(path, grid=mask.grid, bands=list(mask.bands), profile=profile) as writer:
+        for row in range(0, mask.labels.shape[1], STRIP):
+            part = mask.labels[:, row : row + STRIP].astype(np.float64)
+            writer.write(part, np.ones(part.shape, bool), row, 0)

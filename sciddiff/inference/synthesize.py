@@ -11,12 +11,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import xarray as xr
-
 from sciddiff import io
 from sciddiff.errors import InterruptedRun, OptionError, OutputError, OutputExistsError
 from sciddiff.inference.files import predict_file
-from sciddiff.inference.layouts import Layouts, write_mask
+from sciddiff.inference.layouts import Layouts, Made, write_mask
 from sciddiff.inference.manifest import Line, Manifest
 from sciddiff.inference.plan import fingerprint, model_hash
 from sciddiff.inference.wish import Wish, steps_of, task_of, told
@@ -141,9 +139,8 @@ class _Job:
         )
 
 
-def _suffix(mask: str | xr.DataArray) -> str:
-    image = io.open(mask) if isinstance(mask, str) else mask
-    return ".ome.tif" if "stack" in image.encoding else ".tif"
+def _suffix(mask: str | Made) -> str:
+    return ".ome.tif" if isinstance(mask, str) and "stack" in io.open(mask).encoding else ".tif"
 
 
 def _begin(job: _Job, model: Model, *, overwrite: bool) -> None:
