@@ -9,7 +9,7 @@ import torch
 
 from sciddiff.errors import InputError, InterruptedRun, OptionError
 from sciddiff.inference.store import Store
-from sciddiff.model import Model
+from sciddiff.model import Model, memory
 from sciddiff.model.fit import Fitted
 from sciddiff.model.tiles import Group, Tile, compute_group, read_group
 from sciddiff.model.windows import Window
@@ -70,7 +70,7 @@ def compute_cores(
         for number, tile in zip(taken, tiles, strict=True):
             store.put(number, tile)
 
-    with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(1) as writer:
+    with memory.kept(), ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(1) as writer:
         try:
             while left or reading:
                 while left and len(reading) < WAITING:

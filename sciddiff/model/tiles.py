@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sciddiff.errors import OptionError
+from sciddiff.model import memory
 from sciddiff.model.engine import Guide, Restorer, restore
 from sciddiff.model.fit import Fitted
 from sciddiff.model.layout import Layout, global_means
@@ -117,9 +118,10 @@ def predict_tiles(
 
     Windows without a valid pixel are not computed; neither batch nor order changes a pixel.
     """
-    for first in range(0, len(windows), batch):
-        group = read_group(model, fitted, layout, windows[first : first + batch])
-        yield from compute_group(model, group, layout, request, positions=fitted.results, batch=batch)
+    with memory.kept():
+        for first in range(0, len(windows), batch):
+            group = read_group(model, fitted, layout, windows[first : first + batch])
+            yield from compute_group(model, group, layout, request, positions=fitted.results, batch=batch)
 
 
 def read_group(model: Restorer, fitted: Fitted, layout: Layout, windows: Sequence[Window]) -> Group:
