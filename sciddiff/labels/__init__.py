@@ -2,5 +2,14 @@
 
 from sciddiff.labels.landcover import CLASSES, landcover
 from sciddiff.labels.maps import instance_maps, margin, signed_distance
+from sciddiff.labels.nuclei_rule import segmented_nuclei, typical_diameter
 
-__all__ = ["CLASSES", "instance_maps", "landcover", "margin", "signed_distance"]
+__all__ = [
+    "CLASSES",
+    "instance_maps",
+    "landcover",
+    "margin",
+    "segmented_nuclei",
+    "signed_distance",
+    "typical_diameter",
+]
