@@ -3,13 +3,23 @@
 from sciddiff.labels.landcover import CLASSES, landcover
 from sciddiff.labels.maps import instance_maps, margin, signed_distance
 from sciddiff.labels.nuclei_rule import segmented_nuclei, typical_diameter
+from sciddiff.labels.procedural import cells, nuclei
+from sciddiff.labels.rearrange import Layout, augmented, rearranged
+from sciddiff.labels.structure import from_distance, to_distance
 
 __all__ = [
     "CLASSES",
+    "Layout",
+    "augmented",
+    "cells",
+    "from_distance",
     "instance_maps",
     "landcover",
     "margin",
+    "nuclei",
+    "rearranged",
     "segmented_nuclei",
     "signed_distance",
+    "to_distance",
     "typical_diameter",
 ]
