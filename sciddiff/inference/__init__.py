@@ -6,7 +6,7 @@ from sciddiff.inference.shards import parse_shard, slurm_shard
 from sciddiff.inference.simulate import simulate_file
 from sciddiff.inference.store import check_run, describe_run
 from sciddiff.inference.synthesize import synthesize
-from sciddiff.inference.wish import Wish, find_masks, generator_of
+from sciddiff.inference.wish import Wish, find_masks
 
 __all__ = [
     "Plan",
@@ -15,7 +15,6 @@ __all__ = [
     "check_run",
     "describe_run",
     "find_masks",
-    "generator_of",
     "parse_shard",
     "plan_file",
     "predict_file",

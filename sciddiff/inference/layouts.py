@@ -21,6 +21,10 @@ from sciddiff.recipe.tasks import Synthesis
 
 STRIP = 1024
 """Rows of a made mask that are written at once."""
+DIAMETER = 24.0
+"""Pixels along a procedural nucleus, typical of a 20x objective."""
+SMALLEST = 30
+"""Pixels of the smallest object of a learned layout."""
 SIZE = (256, 256)
 """Rows and columns of a made mask, where nobody says and there is none to look at."""
 MADE = ("given", "rearranged", "procedural", "none")
@@ -125,11 +129,11 @@ class Layouts:
             made = labels.rearranged(self._sources, rng, shape=self.shape).mask
             return made, ", ".join(self.wish.masks)
         at = number % len(self._sources)
-        return _turned_window(self._sources[at], rng, shape=self.shape), self.wish.masks[at]
+        return labels.turned_window(self._sources[at], rng, shape=self.shape), self.wish.masks[at]
 
     def _procedural(self, rng: np.random.Generator) -> NDArray[np.integer]:
         if self.settings.labels == "instances":
-            return labels.nuclei(self.shape, rng)
+            return labels.nuclei(self.shape, rng, diameter=DIAMETER)
         gsd = float(self.wish.numbers.get("gsd", 10.0))
         return labels.landscape(self.shape, rng, classes=self.settings.classes, gsd=gsd)
 
@@ -140,17 +144,6 @@ class Layouts:
             grid = io.grid_of(io.open(self.wish.masks[0]))
             affine, crs = grid.affine, grid.crs
         return Made(made, GeoBox(made.shape[-2:], affine, crs), self.bands)
-
-
-def _turned_window(source: NDArray[np.int64], rng: np.random.Generator, *, shape: tuple[int, int]) -> NDArray[np.int64]:
-    """A random window of a class mask, turned and mirrored; mirrored on beyond its edges where it is too small."""
-    short = [max(0, max(shape) - side) for side in source.shape]
-    source = np.pad(source, [(0, more) for more in short], mode="symmetric") if any(short) else source
-    row, col = (int(rng.integers(side - max(shape) + 1)) for side in source.shape)
-    window = source[row : row + max(shape), col : col + max(shape)]
-    window = np.rot90(window, int(rng.integers(4)))
-    window = window[:, ::-1] if rng.random() < 0.5 else window
-    return np.ascontiguousarray(window[: shape[0], : shape[1]])
 
 
 def _learned(path: str, shape: tuple[int, int], *, seed: int) -> NDArray[np.integer]:
@@ -167,7 +160,7 @@ def _learned(path: str, shape: tuple[int, int], *, seed: int) -> NDArray[np.inte
     blank = np.zeros((1, *shape))
     steps = max(2, model.recipe.sampler.steps)
     distance = model.predict(blank, steps=steps, seed=seed, instrument={"mask": (0.0,)})["sample"].values[0]
-    return labels.from_distance(distance, reach=model.recipe.task.reach)
+    return labels.from_distance(distance, reach=model.recipe.task.reach, smallest=SMALLEST)
 
 
 def write_mask(mask: str | Made, path: Path) -> None:

@@ -1,12 +1,12 @@
 """What is asked of new images, and what that means to a model."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+import xarray as xr
 
 from sciddiff import io
 from sciddiff.errors import InputError, OptionError, RecipeError
@@ -138,46 +138,33 @@ def _as_reference(
     task, image = task_of(model), io.open(path)
     if is_stack(image):
         image = image.isel(t=0, z=0)
-    bands = list(task.bands)
-    if len(image.band) != len(bands):
-        image = image.isel(band=io.match_bands(bands, [str(name) for name in image.band.values]))
-    dark, bright = (0.0,) * len(bands), (1.0,) * len(bands)
-    stored = PLAIN
-    if task.levelled:
-        dark, bright = levels_of(image)
-        instrument |= {"dark": dark, "bright": bright}
-        profile = image.encoding.get("stack") or image.encoding.get("raster")
-        stored = Stored("float32" if profile is None else profile.dtype)
-    if task.settings.style:
-        low, high = (np.reshape(np.array(each), (-1, 1, 1)) for each in (dark, bright))
-        instrument["style"] = style_of((image - low) / (high - low), task.transformed)
-    return instrument, stored
+    profile = image.encoding.get("stack") or image.encoding.get("raster")
+    if len(image.band) != len(task.bands):
+        names = [str(name) for name in image.band.values]
+        image = image.isel(band=io.match_bands(list(task.bands), names))
+    dtype = "float32" if profile is None else profile.dtype
+    return {**instrument, **styled(model, image)}, Stored(dtype) if task.levelled else PLAIN
 
 
-def generator_of(
-    model: Model, wish: Wish, *, tile: int | None = None
-) -> Callable[[NDArray[np.integer], int], NDArray[np.float32]]:
-    """A function from labels (h, w), or (label bands, h, w), and a seed to an image (bands, h, w), in memory.
+def styled(model: Model, image: xr.DataArray) -> dict[str, tuple[float, ...]]:
+    """What a model is told to make images that look like a reference: its levels, where they count, and its style.
 
     Parameters
     ----------
     model
         Of synthesis.
-    wish
-        What is asked of all images; masks and layout are not looked at.
-    tile
-        See `Model.predict`.
+    image
+        (band, y, x), in the model's order of bands.
     """
-    instrument, _ = told(model, wish)
-
-    def generate(labels: NDArray[np.integer], seed: int) -> NDArray[np.float32]:
-        given = np.asarray(labels if labels.ndim == 3 else labels[None], np.float64)
-        found = model.predict(
-            given, steps=steps_of(model, wish), seed=seed, instrument=instrument, guidance=wish.guidance, tile=tile
-        )
-        return np.asarray(found["sample"].values, np.float32)
-
-    return generate
+    task = task_of(model)
+    found: dict[str, tuple[float, ...]] = {}
+    if task.levelled:
+        found["dark"], found["bright"] = levels_of(image)
+        low, high = (np.reshape(np.array(found[name]), (-1, 1, 1)) for name in ("dark", "bright"))
+        image = (image - low) / (high - low)
+    if task.settings.style:
+        found["style"] = style_of(image, task.transformed)
+    return found
 
 
 def steps_of(model: Model, wish: Wish) -> int:

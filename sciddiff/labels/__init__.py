@@ -6,6 +6,7 @@ from sciddiff.labels.nuclei_rule import segmented_nuclei, typical_diameter
 from sciddiff.labels.procedural import cells, nuclei
 from sciddiff.labels.rearrange import Layout, augmented, rearranged
 from sciddiff.labels.structure import from_distance, to_distance
+from sciddiff.labels.windows import turned_window
 
 __all__ = [
     "CLASSES",
@@ -21,5 +22,6 @@ __all__ = [
     "segmented_nuclei",
     "signed_distance",
     "to_distance",
+    "turned_window",
     "typical_diameter",
 ]
