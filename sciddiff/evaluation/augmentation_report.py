@@ -79,7 +79,7 @@ def write_augmentation(
     body = "\n".join("<tr>" + "".join(f"<td>{escape(text)}</td>" for text in cells(row)) + "</tr>" for row in rows)
     rule = (
         f"{design.seeds} seeds; each draws a contiguous block of the annotated training area, weights, windows "
-        f"and {design.images} synthetic images of masks made from the block's labels. {design.steps} steps of 8 windows "
+        f"and {design.images} synthetic images of masks made of its labels. {design.steps} steps of 8 windows "
         "of 96 x 96 in every arm. Intervals are Student's over seeds, differences paired by seed. The test images were "
         "never trained on."
     )
