@@ -89,7 +89,7 @@ def draw(pairs: Sequence[Pair], side: int, rng: np.random.Generator) -> Pair:
     return image[:, *window], labels[window]
 
 
-def varied(image: Image, labels: Labels, rng: np.random.Generator) -> Pair:
+def varied(image: Image, labels: Labels, rng: np.random.Generator, *, contrast: bool = True) -> Pair:
     """The usual augmentation: mirrored, turned by right angles, with other gain, offset, gamma and more noise.
 
     Parameters
@@ -100,11 +100,15 @@ def varied(image: Image, labels: Labels, rng: np.random.Generator) -> Pair:
         (h, w).
     rng
         Decides.
+    contrast
+        Whether values change too, or only places.
     """
     turns, mirrored = int(rng.integers(4)), bool(rng.integers(2))
     image, labels = np.rot90(image, turns, (1, 2)), np.rot90(labels, turns)
     if mirrored:
         image, labels = image[:, :, ::-1], labels[:, ::-1]
+    if not contrast:
+        return np.ascontiguousarray(image), labels
     gamma, gain = (limit ** rng.uniform(-1, 1) for limit in (GAMMA, GAIN))
     changed = gain * np.sign(image) * np.abs(image) ** gamma + rng.uniform(-OFFSET, OFFSET)
     return np.asarray(changed + rng.uniform(0, NOISE) * rng.standard_normal(image.shape), np.float32), labels
