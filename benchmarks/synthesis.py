@@ -3,10 +3,10 @@
     python benchmarks/synthesis.py [nuclei] [landscape] [--images 6] [--steps N] [--guidance W] [--json PATH]
         [--nuclei MODEL] [--landscape MODEL] [--pairs DIR]
 
-Nuclei: the parts of the pictures in $SCIDDIFF_REALDATA that the recipe `augment_nuclei` leaves out; one has labels drawn
-by hand, the others' are made by the recipe's rule. Masks are rearranged from them. "labels hold" compares what Otsu
-finds on the smoothed image with the mask. Landscape: the strip of Aberystwyth that `augment_landcover` leaves out, and
-a scene of Texas that it never saw; the rule that labelled the training scenes labels the synthetic ones, too.
+Nuclei: the parts of the pictures in $SCIDDIFF_REALDATA that the recipe `augment_nuclei` leaves out; one has labels that
+somebody drew, the others' are made by the recipe's rule. Masks are rearranged from them. "labels hold" compares what
+Otsu finds on the smoothed image with the mask. Landscape: the strip of Aberystwyth that `augment_landcover` leaves
+out, and a scene of Texas that it never saw; the rule that labelled the training scenes labels the synthetic ones, too.
 
 With --pairs the labelled pictures are written as folders for `sciddiff benchmark --augmentation`:
 

@@ -156,6 +156,8 @@ def run(
         By share, seed and arm.
     """
     done = {(each.arm, each.share, each.seed): each for each in _recorded(record)}
+    if record is not None:  # without a last line that a kill cut off
+        record.write_text("".join(json.dumps(asdict(each)) + "\n" for each in done.values()))
     cells = [(share, seed) for share in design.shares for seed in range(design.seeds)]
     missing = {cell: tuple(arm for arm in design.arms if (arm, *cell) not in done) for cell in cells}
     tasks = [(cell, arms) for cell, arms in missing.items() if arms]
