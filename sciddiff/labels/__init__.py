@@ -1,5 +1,6 @@
 """Labels: masks made from images by rules, made new, and turned into maps that a network can see."""
 
+from sciddiff.labels.fields import landscape
 from sciddiff.labels.landcover import CLASSES, landcover
 from sciddiff.labels.maps import instance_maps, margin, signed_distance
 from sciddiff.labels.nuclei_rule import segmented_nuclei, typical_diameter
@@ -16,6 +17,7 @@ __all__ = [
     "from_distance",
     "instance_maps",
     "landcover",
+    "landscape",
     "margin",
     "nuclei",
     "rearranged",

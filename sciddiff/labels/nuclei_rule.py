@@ -117,7 +117,8 @@ def _checked(image: NDArray[Any]) -> None:
 
 def _most_varied(values: NDArray[np.float32], *, size: int) -> NDArray[np.float32]:
     """The square of an image that varies most, or all of a small one."""
-    rows, columns = (range(0, max(n - size, 0) + 1, size) for n in values.shape)
+    # The last square ends with the image.
+    rows, columns = (sorted({*range(0, n - size, size), max(n - size, 0)}) for n in values.shape)
     squares = [values[row : row + size, column : column + size] for row in rows for column in columns]
     return max(squares, key=lambda square: float(square.std()))
 
