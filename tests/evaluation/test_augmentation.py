@@ -45,7 +45,7 @@ def test_other_seeds_annotate_other_places():
 
 
 def test_labels_that_are_nowhere_are_refused():
-    with pytest.raises(InputError, match="no block of .* with a label"):
+    with pytest.raises(InputError, match=r"no block of .* with a label"):
         annotated([(PAIRS[0][0], np.zeros((128, 128), int))], 0.2, seed=0)
 
 
@@ -69,7 +69,7 @@ def test_a_run_continues_where_its_record_ends(tmp_path: Path):
     lines = record.read_text().splitlines()
     record.write_text("\n".join(lines[:3]) + "\n" + lines[3][:20])  # killed while it wrote the last one
     counts.clear()
-    assert go() == whole
+    assert repr(go()) == repr(whole)  # some scores are NaN
     assert counts == [3, 4]
 
 
