@@ -217,5 +217,6 @@ def compare_classes(
 def _check(a: Features, b: Features, *, least: int) -> None:
     if min(len(a), len(b)) < least or a.shape[1:] != b.shape[1:]:
         raise InputError(
-            f"features are {a.shape} and {b.shape}; expected {least} or more images in each set, of one number of features"
+            f"features are {a.shape} and {b.shape}; expected {least} or more images in each set, "
+            "of one number of features"
         )

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ class ClassNet(nn.Module):
         super().__init__()
         self.enter = nn.Conv2d(channels * STEM**2, WIDTHS[0], 3, padding=1)
         self.blocks = nn.ModuleList(Block(2, width, 1) for width in WIDTHS)
-        self.downs = nn.ModuleList(Down(2, fine, coarse) for fine, coarse in zip(WIDTHS, WIDTHS[1:]))
+        self.downs = nn.ModuleList(Down(2, fine, coarse) for fine, coarse in pairwise(WIDTHS))
         self.leave = nn.Linear(2 * WIDTHS[-1], classes)
 
     def forward(self, image: Tensor) -> Tensor:
