@@ -164,6 +164,8 @@ def synthesize(
         )
     if real is not None:
         from sciddiff.evaluation.curate import curate
+        from sciddiff.inference.wish import task_of
 
-        result |= curate(output, Path(real), share=keep_from)
+        kind = task_of(loaded).settings.labels
+        result |= curate(output, Path(real), kind=kind, share=keep_from)
     show(result, as_json=as_json)

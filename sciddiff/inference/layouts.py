@@ -23,6 +23,10 @@ STRIP = 1024
 """Rows of a made mask that are written at once."""
 DIAMETER = 24.0
 """Pixels along a procedural nucleus, typical of a 20x objective."""
+SHARES = {"water": 0.1, "bare": 0.1, "sparse": 0.16, "mixed": 0.16, "grass": 0.28, "forest": 0.18, "bright": 0.02}
+"""Of the classes in procedural landscapes, on average."""
+CONSTANCY = 12.0
+"""How near each landscape is to these shares: the sum of the parameters of a Dirichlet distribution."""
 SMALLEST = 30
 """Pixels of the smallest object of a learned layout."""
 SIZE = (256, 256)
@@ -134,8 +138,16 @@ class Layouts:
     def _procedural(self, rng: np.random.Generator) -> NDArray[np.integer]:
         if self.settings.labels == "instances":
             return labels.nuclei(self.shape, rng, diameter=DIAMETER)
+        known = self.settings.classes
+        missing = sorted(set(known) - set(SHARES))
+        if missing:
+            raise OptionError(f"--layout procedural draws {', '.join(SHARES)}; the model has {', '.join(missing)}, too")
+        drawn = rng.dirichlet([CONSTANCY * SHARES[name] for name in known])
         gsd = float(self.wish.numbers.get("gsd", 10.0))
-        return labels.landscape(self.shape, rng, classes=self.settings.classes, gsd=gsd)
+        made = labels.landscape(self.shape, rng, classes=dict(zip(known, drawn.tolist(), strict=True)), gsd=gsd)
+        table = np.zeros(max(labels.CLASSES.values()) + 1, np.int64)
+        table[[labels.CLASSES[name] for name in known]] = list(known.values())
+        return table[made]
 
     def _placed(self, made: NDArray[np.integer]) -> Made:
         """A made mask at the first corner of the first given one, with its pixel size and reference system."""
