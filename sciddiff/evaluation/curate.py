@@ -15,6 +15,8 @@ from sciddiff.evaluation.segmenter import Kind, train_segmenter
 from sciddiff.evaluation.windows import Image, Pair
 from sciddiff.inference.manifest import Manifest
 
+STEPS = 350
+"""Of the segmenter's training."""
 HELD_OUT = 0.3
 """Share of the columns of each real image on which the segmenter is judged, not trained."""
 PATCH = 64
@@ -23,7 +25,7 @@ LOOKED_AT = 4
 """Patches of an image that are looked at."""
 
 
-def curate(folder: Path, real: Path, *, kind: Kind, share: float, steps: int = 350) -> dict[str, Any]:
+def curate(folder: Path, real: Path, *, kind: Kind, share: float) -> dict[str, Any]:
     """Score the images of a folder and find what they are nearest to; the manifest says both of each.
 
     Parameters
@@ -36,8 +38,6 @@ def curate(folder: Path, real: Path, *, kind: Kind, share: float, steps: int = 3
         Of the labels.
     share
         Of the median score on real images that an image must reach to be kept.
-    steps
-        Of the segmenter's training.
 
     Returns
     -------
@@ -53,7 +53,7 @@ def curate(folder: Path, real: Path, *, kind: Kind, share: float, steps: int = 3
     made = pairs_of(folder)
     truths = pairs_of(real)
     halves = {name: _halves(pair) for name, pair in truths.items()}
-    segmenter = train_segmenter([train for train, _ in halves.values()], kind=kind, steps=steps)
+    segmenter = train_segmenter([train for train, _ in halves.values()], kind=kind, steps=STEPS)
     size = next(iter(made.values()))[1].shape
     threshold = threshold_from_real(segmenter, [test for _, test in halves.values()], share=share, size=size)
     lines, kept = [], 0

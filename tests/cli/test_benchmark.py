@@ -1,0 +1,158 @@
+"""`sciddiff benchmark`, and `synthesize --real`: what they say, write and refuse."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from sciddiff import io
+from sciddiff.io.profile import plain_profile
+from sciddiff.model import build, write
+from sciddiff.recipe import parse_recipe
+from tests.evaluation.labelled import discs
+
+RECIPE = """
+version: 1
+name: discs
+task: {kind: synthesis, labels: instances, reach: 4, image_classes: [a, b]}
+bands: [light]
+network: {widths: [8], encoder_blocks: [0], denoiser_blocks: [1], stem: 2, embedding: 8}
+sampler: {steps: 2}
+training: {patch: 32}
+"""
+
+
+def saved(values: np.ndarray, path: Path, dtype: str) -> Path:
+    grid = GeoBox(values.shape[1:], Affine(10, 0, 5e5, 0, -10, 5e6), "EPSG:32631")
+    names = [f"B{number}" for number in range(1, len(values) + 1)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    io.save(
+        io.from_array(values.astype(np.float32), grid=grid, bands=names, profile=plain_profile(names, dtype=dtype)),
+        path,
+    )
+    return path
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "model.safetensors"
+    write(build(parse_recipe(RECIPE)), path)
+    return path
+
+
+def folder_of(path: Path, *seeds: int) -> Path:
+    for seed in seeds:
+        image, labels = discs(seed, side=128)
+        saved(image, path / "images" / f"disc{seed}.tif", "uint16")
+        saved(labels[None], path / "labels" / f"disc{seed}.tif", "uint16")
+    return path
+
+
+def test_an_augmentation_benchmark_says_what_synthetic_images_add(call, model: Path, tmp_path: Path):
+    train, test = folder_of(tmp_path / "train", 0, 1), folder_of(tmp_path / "test", 2)
+    options = (
+        "--augmentation",
+        "--test",
+        test,
+        "--shares",
+        "50",
+        "--seeds",
+        "2",
+        "--training-steps",
+        "2",
+        "--images",
+        "1",
+    )
+    page = tmp_path / "page.html"
+    result = call("benchmark", model, train, *options, "-o", page, "--json")
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert {row["arm"] for row in found["table"]} == {
+        "real",
+        "real + usual",
+        "real + synthetic",
+        "real + usual + synthetic",
+    }
+    assert found["score"] == "object_iou"
+    assert "<svg" in page.read_text()
+    assert len(Path(found["record"]).read_text().splitlines()) == 8
+    again = call("benchmark", model, train, *options, "-o", page)
+    assert again.exit_code == 2
+    assert "--overwrite" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--augmentation",), 2, "--test DIR"),
+        (("--augmentation", "--test", "EMPTY"), 3, "no labelled images"),
+        (("--augmentation", "--test", "EMPTY", "--shares", "0,5"), 2, "percentages"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(call, model: Path, tmp_path: Path, arguments, code, words):
+    train = folder_of(tmp_path / "train", 0)
+    (tmp_path / "empty").mkdir()
+    given = [str(tmp_path / "empty") if each == "EMPTY" else each for each in arguments]
+    result = call("benchmark", model, train, *given)
+    assert result.exit_code == code
+    assert words in result.stderr
+
+
+def test_images_without_labels_of_their_name_are_refused(call, model: Path, tmp_path: Path):
+    train = folder_of(tmp_path / "train", 0)
+    (train / "labels" / "disc0.tif").rename(train / "labels" / "other.tif")
+    result = call("benchmark", model, train, "--augmentation", "--test", train)
+    assert result.exit_code == 3
+    assert "has no labels" in result.stderr
+
+
+def test_a_model_of_restoration_is_compared_over_scenes(call, tmp_path: Path):
+    text = """
+version: 1
+name: finer
+task: {kind: super_resolution, ratio: 2}
+bands: [B1, B2]
+network: {widths: [8], encoder_blocks: [0], denoiser_blocks: [1], stem: 2, embedding: 8}
+training: {patch: 32}
+"""
+    write(build(parse_recipe(text)), tmp_path / "sr.safetensors")
+    rng = np.random.default_rng(0)
+    scenes = [
+        saved(np.cumsum(rng.normal(size=(2, 64, 64)), 2) + 100, tmp_path / f"scene{number}.tif", "float32")
+        for number in range(2)
+    ]
+    result = call("benchmark", tmp_path / "sr.safetensors", *scenes, "-o", tmp_path / "page.html", "--json")
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found["scenes"] == 2
+    methods = {line["method"]: line for line in found["methods"]}
+    assert {"bicubic", "posterior mean", "back_projection"} <= set(methods)
+    rivals = [line["psnr"] for name, line in methods.items() if name not in ("posterior mean", "sample", "linear")]
+    assert methods[found["best_classical"]]["psnr"] == max(rivals)
+    low, high = methods["bicubic"]["gain_interval"]
+    assert low <= methods["bicubic"]["gain"] <= high
+    assert "scene1.tif" in (tmp_path / "page.html").read_text()
+
+
+@pytest.mark.filterwarnings("ignore:.*were clipped:sciddiff.io.profile.RasterWarning")  # weights are random
+def test_synthetic_images_are_scored_by_a_segmenter_of_real_ones(call, model: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("sciddiff.evaluation.curate.STEPS", 3)
+    real = folder_of(tmp_path / "real", 0, 1)
+    masks = folder_of(tmp_path / "given", 2) / "labels"
+    arguments = ("synthesize", model, "--masks", masks, "-n", 2, "-o", tmp_path / "new", "--real", real, "--json")
+    result = call(*arguments)
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found["of"] == 2
+    with (tmp_path / "new" / "manifest.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2
+    for row in rows:
+        assert row["kept"] == ("yes" if float(row["filter_score"]) >= found["threshold"] else "no")
+        assert row["nearest_training"].split()[0] in ("disc0", "disc1")
+        assert 0 < float(row["nearest_distance"]) < 1.5
+    assert call(*arguments).exit_code == 0  # looked at again, nothing made anew
