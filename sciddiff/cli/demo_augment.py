@@ -46,7 +46,7 @@ def run(ctx: click.Context, folder: Path, *, device: str, overwrite: bool) -> No
     rows = _nuclei(ctx, load(NUCLEI, device=device), folder, overwrite=overwrite)
     rows += _landscape(ctx, load(LANDSCAPE, device=device), folder, overwrite=overwrite)
     _panel(rows, folder / "panel.png")
-    show_files(folder, FILES)
+    show_files(folder, FILES, first="panel.png")
 
 
 def _nuclei(

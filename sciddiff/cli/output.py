@@ -131,7 +131,7 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def show_files(folder: Path, files: Mapping[str, str]) -> None:
+def show_files(folder: Path, files: Mapping[str, str], *, first: str = "report.html") -> None:
     """
     Print the files that a demo wrote, what each is, and which to open.
 
@@ -140,9 +140,11 @@ def show_files(folder: Path, files: Mapping[str, str]) -> None:
     folder : pathlib.Path
         Where they are.
     files : mapping of str to str
-        What each is, by its name; `report.html` is there too.
+        What each is, by its name.
+    first : str
+        Name of the one to open.
     """
     width = max(len(str(folder / name)) for name in files)
     for name, text in files.items():
         click.echo(f"{folder / name!s:{width}}  {text}")
-    click.echo(f"\nOpen {(folder / 'report.html').resolve()} in a browser.")
+    click.echo(f"\nOpen {(folder / first).resolve()}{' in a browser' if first.endswith('.html') else ''}.")
