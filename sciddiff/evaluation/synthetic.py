@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 
 from sciddiff import io, labels
 from sciddiff.evaluation.windows import Image, Labels
-from sciddiff.inference.wish import Wish, styled, told
+from sciddiff.inference.wish import Wish, styled, task_of, told
 from sciddiff.model import Model
 
 
@@ -45,10 +45,17 @@ class Made:
         ]
         return [{**plain, **styled(self.model, image)} for image in images]
 
+    def _grid(self, mask: Labels) -> GeoBox:
+        """Of a mask that lies nowhere: somewhere, where the model asks for a place."""
+        if not task_of(self.model).settings.georeferenced:
+            return GeoBox(mask.shape, Affine.identity(), None)
+        side = float(self.wish.numbers.get("gsd", 10.0))
+        return GeoBox(mask.shape, Affine(side, 0, 0, 0, -side, 0), "EPSG:3857")
+
     def __call__(self, mask: Labels, seed: int) -> Image:
         """An image of a mask."""
         found = self.model.predict(
-            np.asarray(mask[None], np.float64),
+            io.from_array(mask[None], grid=self._grid(mask), bands=list(self.model.task.inputs[0].bands)),
             steps=self.wish.steps or self.model.recipe.sampler.steps,
             seed=seed,
             instrument=self._asked[seed % len(self._asked)],
