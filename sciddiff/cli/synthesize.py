@@ -121,13 +121,13 @@ def synthesize(
 ) -> None:
     """Make new images whose labels are known.
 
-    MODEL is a file or a shipped name. DIR gets images/ and labels/ with equal names, and manifest.csv: what was asked of
-    each, and with --real how good it is and what it is nearest to. Grid, coordinate system and pixel size are those of
-    the mask. What a kill or a signal interrupts, the same command continues.
+    MODEL is a file or a shipped name. DIR gets images/ and labels/ with equal names, and manifest.csv: what was asked
+    of each, and with --real how good it is and what it is nearest to. Grid, coordinate system and pixel size are those
+    of the mask. What a kill or a signal interrupts, the same command continues.
     """
     from sciddiff import inference
     from sciddiff.cli import command_line
-    from sciddiff.inference.synthesize import number_of_class
+    from sciddiff.inference.wish import number_of_class
     from sciddiff.model import load
     from sciddiff.model.tiles import Guidance
 

@@ -5,7 +5,8 @@ from sciddiff.inference.plan import Plan
 from sciddiff.inference.shards import parse_shard, slurm_shard
 from sciddiff.inference.simulate import simulate_file
 from sciddiff.inference.store import check_run, describe_run
-from sciddiff.inference.synthesize import Wish, find_masks, generator_of, synthesize
+from sciddiff.inference.synthesize import generator_of, synthesize
+from sciddiff.inference.wish import Wish, find_masks
 
 __all__ = [
     "Plan",

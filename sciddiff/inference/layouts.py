@@ -1,10 +1,11 @@
 """Where things are in new images: masks as they were given, rearranged, or made from none."""
 
+import re
 import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -14,13 +15,11 @@ from odc.geo.geobox import GeoBox
 
 from sciddiff import io, labels
 from sciddiff.errors import InputError, OptionError
+from sciddiff.inference.wish import Wish
 from sciddiff.io.profile import plain_profile
 from sciddiff.model import Model, load
 from sciddiff.model.fit import fit_all, is_stack
 from sciddiff.recipe.tasks import Synthesis
-
-if TYPE_CHECKING:
-    from sciddiff.inference.synthesize import Wish
 
 SIZE = (256, 256)
 """Rows and columns of a made mask, where nobody says and there is none to look at."""
@@ -30,7 +29,7 @@ MADE = ("given", "rearranged", "procedural", "none")
 class Layouts:
     """The masks of a synthesis by number."""
 
-    def __init__(self, model: Model, wish: "Wish", settings: Synthesis) -> None:
+    def __init__(self, model: Model, wish: Wish, settings: Synthesis) -> None:
         self.wish, self.settings = wish, settings
         self.bands = model.task.inputs[0].bands
         self.georeferenced = settings.georeferenced
@@ -50,30 +49,59 @@ class Layouts:
             raise OptionError(f"--layout {wish.layout} needs --masks")
         if wish.layout not in MADE and not Path(wish.layout).exists():
             raise OptionError(f"--layout {wish.layout} is neither of {', '.join(MADE)} nor a model of label structure")
-        if self.georeferenced and not wish.masks:
+        if self.georeferenced and self._place is None:
             raise InputError("the model makes images that need a coordinate reference system: take it from --masks")
         if len(self.bands) > 1 and wish.layout not in ("given", "none"):
-            raise OptionError(f"--layout {wish.layout} makes masks of one band; the model needs {', '.join(self.bands)}")
+            raise OptionError(
+                f"--layout {wish.layout} makes masks of one band; the model needs {', '.join(self.bands)}"
+            )
+        if self.inputs and wish.layout not in ("given", "none"):
+            raise OptionError(f"--layout {wish.layout} makes masks of no image; change one with masks as they are")
+        blank = wish.layout == "none"
         for path in wish.masks:
-            try:
-                fit_all(model.recipe, model.task, io.open(path), {})
-            except InputError as error:
-                raise error if path in str(error) else InputError(f"{path}: {error}") from error
+            self._fit(model, io.open(path), path, inputs={} if blank else self.inputs)
+        if blank:
+            self._fit(model, self._blank(), "", inputs=self.inputs)
+
+    def _fit(self, model: Model, mask: xr.DataArray, path: str, *, inputs: Mapping[str, Sequence[str]]) -> None:
+        others = {name: [io.open(each) for each in paths] for name, paths in inputs.items()}
+        named = [each for each in (path, *(each for paths in inputs.values() for each in paths)) if each]
+        try:
+            fit_all(model.recipe, model.task, mask, others)
+        except InputError as error:
+            told = not named or any(each in str(error) for each in named)
+            raise error if told else InputError(f"{', '.join(named)}: {error}") from error
+
+    @property
+    def inputs(self) -> dict[str, list[str]]:
+        """Paths of the task's other inputs by name."""
+        given = (("image", self.wish.image), ("region", self.wish.region))
+        return {name: [path] for name, path in given if path is not None}
+
+    def names(self, count: int) -> list[str]:
+        """File names of images without their suffix: those of given masks, and numbers after the last of them.
+
+        Raises
+        ------
+        OptionError
+            Two of them are equal.
+        """
+        names = [self.name(number) for number in range(count)]
+        twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < count else []
+        if twice:
+            raise OptionError(f"two images would be named {twice[0]}; rename its mask")
+        return names
 
     def name(self, number: int) -> str:
-        """File name of an image without its suffix."""
-        wish = self.wish
-        if wish.layout == "given" and wish.count in (None, len(wish.masks)) and self._distinct:
-            return self._stems[number]
-        return f"{self._stems[number % len(wish.masks)]}_{number:05d}" if wish.masks else f"image_{number:05d}"
+        """One of `names`."""
+        wish, stems = self.wish, self._stems
+        if wish.layout == "given" and number < len(stems) and len(set(stems)) == len(stems):
+            return stems[number]
+        return f"{stems[number % len(stems)]}_{number:05d}" if wish.masks else f"image_{number:05d}"
 
     @cached_property
     def _stems(self) -> list[str]:
-        return [Path(path).name.split(".")[0] for path in self.wish.masks]
-
-    @cached_property
-    def _distinct(self) -> bool:
-        return len(set(self._stems)) == len(self._stems)
+        return [re.sub(r"(\.ome)?\.[^.]*$", "", Path(path).name) for path in self.wish.masks]
 
     def mask(self, model: Model, number: int) -> tuple["str | xr.DataArray", str]:
         """The mask of a number, by its path where it was given, and what it was made of."""
@@ -83,7 +111,7 @@ class Layouts:
             return path, path
         rng = np.random.default_rng([wish.seed, number, zlib.crc32(wish.layout.encode())])
         if wish.layout == "none":
-            return self._image(np.zeros((len(self.bands), *self.shape), np.uint8)), ""
+            return self._blank(), ""
         if wish.layout == "rearranged":
             made, source = self._rearranged(rng, number)
         elif wish.layout == "procedural":
@@ -95,9 +123,15 @@ class Layouts:
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns of a made mask."""
-        if self.wish.size is not None or not self.wish.masks:
+        if self.wish.size is not None or self._place is None:
             return self.wish.size or SIZE
-        return self._sources[0].shape[-2], self._sources[0].shape[-1]
+        height, width = io.grid_of(io.open(self._place)).shape
+        return height, width
+
+    @property
+    def _place(self) -> str | None:
+        """What says where a made mask lies."""
+        return next(iter(self.wish.masks), self.wish.image)
 
     @cached_property
     def _sources(self) -> list[NDArray[np.int64]]:
@@ -123,15 +157,22 @@ class Layouts:
         gsd = float(self.wish.numbers.get("gsd", 10.0))
         return labels.landscape(self.shape, rng, classes=self.settings.classes, gsd=gsd)
 
+    def _blank(self) -> xr.DataArray:
+        return self._image(np.zeros((len(self.bands), *self.shape), np.uint8))
+
     def _image(self, made: NDArray[np.integer]) -> xr.DataArray:
         """A made mask at the first corner of the first given one, with its pixel size and reference system."""
-        affine, crs = Affine.identity(), None
-        if self.wish.masks:
-            grid = io.grid_of(io.open(self.wish.masks[0]))
+        affine, crs, stack = Affine.identity(), None, None
+        if self._place is not None:
+            given = io.open(self._place)
+            grid, stack = io.grid_of(given), given.encoding.get("stack")
             affine, crs = grid.affine, grid.crs
         grid = GeoBox(made.shape[-2:], affine, crs)
         profile = replace(plain_profile(list(self.bands), dtype="uint32"), transform=affine)
-        return io.from_array(made.astype(np.float64), grid=grid, bands=list(self.bands), profile=profile)
+        image = io.from_array(made.astype(np.float64), grid=grid, bands=list(self.bands), profile=profile)
+        if stack is not None:
+            image.encoding["stack"] = stack.with_dtype("uint32").select(self.bands)
+        return image
 
 
 def _turned_window(source: NDArray[np.int64], rng: np.random.Generator, *, shape: tuple[int, int]) -> NDArray[np.int64]:

@@ -1,12 +1,14 @@
 """New labelled images: masks given or made, an image for each, a line in a manifest; continued where it stopped."""
 
 import json
-import logging
-import multiprocessing
 import os
+import shutil
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import asdict, dataclass, field
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,156 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sciddiff import io
-from sciddiff.errors import InputError, InterruptedRun, OptionError, OutputError, OutputExistsError
+from sciddiff.errors import InterruptedRun, OptionError, OutputError, OutputExistsError
 from sciddiff.inference.files import predict_file
 from sciddiff.inference.layouts import Layouts, write_mask
 from sciddiff.inference.manifest import Line, Manifest
 from sciddiff.inference.plan import fingerprint, model_hash
+from sciddiff.inference.wish import Wish, for_stack, task_of, told
+from sciddiff.inference.workers import fresh_context
 from sciddiff.model import Model
 from sciddiff.model.fit import Stored
-from sciddiff.model.tiles import Guidance
-from sciddiff.recipe.files import find_rasters
-from sciddiff.recipe.tasks import Synthesis
-from sciddiff.stopping import stop_signals
-from sciddiff.tasks.look import levels_of
-from sciddiff.tasks.style import style_of
+from sciddiff.model.tiles import weaker_of
+from sciddiff.stopping import NAMES, stop_signals
 
-PLAIN = Stored("uint16", scale=1e-4, offset=-0.1)
-"""Levels and reflectance as whole numbers, so that dark noise below zero is kept, too."""
-
-log = logging.getLogger("sciddiff")
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What is asked of new images.
-
-    Attributes
-    ----------
-    masks
-        Files of masks, or empty.
-    layout
-        `given`: the masks as they are; `rearranged`: new ones from their objects; `procedural`: from no mask; `none`:
-        nothing is asked of where things are; or the path of a model of label structure.
-    count
-        Images; as many as masks where not given.
-    size
-        Rows and columns of made masks; those of the first mask where not given.
-    seed
-        Image k has the seed `seed` + k.
-    steps
-        Network evaluations of an image; the recipe's where not given.
-    image_class, numbers, style
-        What is asked beside the mask: a class by its name, numbers by name, a reference image.
-    guidance, strength
-        See `model.tiles`.
-    image, region
-        An image that is to be changed, and where; everywhere where not given.
-    """
-
-    masks: tuple[str, ...] = ()
-    layout: str = "given"
-    count: int | None = None
-    size: tuple[int, int] | None = None
-    seed: int = 0
-    steps: int | None = None
-    image_class: str | None = None
-    numbers: Mapping[str, float] = field(default_factory=dict)
-    style: str | None = None
-    guidance: Guidance = field(default_factory=Guidance)
-    strength: float = 1.0
-    image: str | None = None
-    region: str | None = None
-
-
-def find_masks(path: str) -> tuple[str, ...]:
-    """The masks that a path names: a file, a folder or a pattern.
-
-    Raises
-    ------
-    InputError
-        None is there.
-    """
-    if os.path.exists(path) and not os.path.isdir(path):
-        return (path,)
-    try:
-        return tuple(str(each) for each in find_rasters(path, Path()))
-    except Exception as error:
-        raise InputError(f"{path} holds no masks: {error}") from error
-
-
-def number_of_class(model: Model, name: str) -> float:
-    """The number under which a model knows a class of images.
-
-    Raises
-    ------
-    OptionError
-        It knows no such class.
-    """
-    known = settings_of(model).image_classes
-    if name not in known:
-        raise OptionError(f"{model.recipe.name} knows no class {name}; it knows {', '.join(known) or 'none'}")
-    return float(known.index(name))
-
-
-def settings_of(model: Model) -> Synthesis:
-    """The settings of a model of synthesis.
-
-    Raises
-    ------
-    OptionError
-        It is of another task.
-    """
-    if not isinstance(model.recipe.task, Synthesis):
-        raise OptionError(f"{model.recipe.name} is a model of the task {model.recipe.task.kind}; needs one of synthesis")
-    return model.recipe.task
-
-
-def told(model: Model, wish: Wish) -> tuple[dict[str, tuple[float, ...]], Stored]:
-    """What is asked of the images as the task takes it, and how they are stored: like the reference, if there is one.
-
-    Raises
-    ------
-    OptionError
-        The model does not know what is asked.
-    InputError
-        The reference is none.
-    """
-    settings = settings_of(model)
-    instrument: dict[str, tuple[float, ...]] = {}
-    if wish.image_class is not None:
-        instrument["image_class"] = (number_of_class(model, wish.image_class),)
-    for name, number in wish.numbers.items():
-        if name not in settings.numbers:
-            raise OptionError(f"{model.recipe.name} knows no number {name}; it knows {', '.join(settings.numbers)}")
-        instrument[name] = (float(number),)
-    if wish.layout == "none":
-        instrument["mask"] = (0.0,)
-    if wish.style is None:
-        return instrument, PLAIN
-    return _as_reference(model, wish.style, instrument)
-
-
-def _as_reference(
-    model: Model, path: str, instrument: dict[str, tuple[float, ...]]
-) -> tuple[dict[str, tuple[float, ...]], Stored]:
-    image = io.open(path)
-    if "z" in image.dims:
-        image = image.isel(t=0, z=0)
-    bands = list(model.task.bands)
-    if len(image.band) != len(bands):
-        image = image.isel(band=io.match_bands(bands, [str(name) for name in image.band.values]))
-    dark, bright = (0.0,) * len(bands), (1.0,) * len(bands)
-    stored = PLAIN
-    if model.task.levelled:
-        dark, bright = levels_of(image)
-        instrument |= {"dark": dark, "bright": bright}
-        profile = image.encoding.get("stack") or image.encoding.get("raster")
-        stored = Stored("float32" if profile is None else profile.dtype)
-    if settings_of(model).style:
-        low, span = (np.reshape(np.array(each), (-1, 1, 1)) for each in (dark, np.subtract(bright, dark)))
-        instrument["style"] = style_of((image - low) / span, model.task.transformed)
-    return instrument, stored
+FOLDERS = "images", "labels"
 
 
 def generator_of(
@@ -248,20 +113,24 @@ def synthesize(
         After a signal; the same call continues.
     """
     instrument, stored = told(model, wish)
-    layouts = Layouts(model, wish, settings_of(model))
+    layouts = Layouts(model, wish, task_of(model).settings)
     layouts.check(model)
     count = wish.count if wish.count is not None else max(len(wish.masks), 1)
+    names = layouts.names(count)
     job = _Job(folder, wish, layouts, instrument, stored, _steps(model, wish), tile=tile, command=command)
     _begin(job, model, overwrite=overwrite)
     manifest = Manifest(folder / "manifest.csv")
-    left = [number for number in range(count) if not manifest.has(layouts.name(number))]
-    progress(count - len(left), count)
+    left = [number for number, name in enumerate(names) if not manifest.has(name)]
+    done = count - len(left)
+    progress(done, count)
     with stop_signals() as stop:
-        for done, line in enumerate(_made(model, job, left, workers, stop), start=count - len(left) + 1):
+        for line in _made(model, job, left, workers, stop):
             manifest.add(line)
+            done += 1
             progress(done, count)
-        if stop() is not None and len(manifest) < count:
-            raise InterruptedRun(f"stopped at image {len(manifest)} of {count}; the same command continues")
+        if stop() is not None and done < count:
+            raise InterruptedRun(f"stopped at image {done} of {count}; the same command continues")
+    manifest.sort(names)
     return {"folder": str(folder), "images": count, "manifest": str(manifest.path)}
 
 
@@ -285,7 +154,9 @@ class _Job:
         labels = self.folder / "labels" / f"{name}{_suffix(mask)}"
         write_mask(mask, labels)
         image = self.folder / "images" / f"{name}{_suffix(mask)}"
-        inputs = {key: [path] for key, path in (("image", wish.image), ("region", wish.region)) if path is not None}
+        instrument, stored = self.instrument, self.stored
+        if image.name.endswith(".ome.tif"):
+            instrument, stored = for_stack(model, instrument, stored)
         if not image.exists():
             predict_file(
                 model,
@@ -293,11 +164,11 @@ class _Job:
                 image,
                 steps=self.steps,
                 seed=wish.seed + number,
-                inputs=inputs,
-                instrument=self.instrument,
+                inputs=self.layouts.inputs,
+                instrument=instrument,
                 guidance=wish.guidance,
                 strength=wish.strength,
-                stored=self.stored,
+                stored=stored,
                 tile=self.tile,
                 workers=workers,
                 command=self.command,
@@ -318,42 +189,61 @@ def _suffix(mask: "str | Any") -> str:
     return ".ome.tif" if "stack" in image.encoding else ".tif"
 
 
+def _key(job: _Job, model: Model) -> dict[str, Any]:
+    """What decides the images, field by field, but how many there are: more may be asked for later."""
+    wish = job.wish
+    paths = [*wish.masks, *(path for path in (wish.style, wish.image, wish.region) if path)]
+    key = {name: value for name, value in asdict(wish).items() if name != "count"}
+    key |= {"model": model_hash(model), "steps": job.steps, "files": [fingerprint(path) for path in paths]}
+    if wish.guidance.weaker is not None:
+        key["weaker"] = model_hash(weaker_of(model, wish.guidance.weaker))
+    plain: dict[str, Any] = json.loads(json.dumps(key))
+    return plain
+
+
 def _begin(job: _Job, model: Model, *, overwrite: bool) -> None:
     """Make the folders, or see that they are of the same call.
 
     Raises
     ------
     OptionError
-        They are of another one.
+        They are of another one, or hold what the images are made from.
+    OutputExistsError
+        They hold files that no call has made.
     OutputError
         They cannot be made.
     """
-    wish = job.wish
-    paths = [*wish.masks, *(path for path in (wish.style, wish.image, wish.region, wish.guidance.weaker) if path)]
-    asked = {key: value for key, value in asdict(wish).items() if key != "count"}  # more may be asked for later
-    key = json.loads(json.dumps({"model": model_hash(model), "files": [fingerprint(path) for path in paths], **asked}))
-    record = job.folder / "synthesis.json"
+    folders, wish = [job.folder / name for name in FOLDERS], job.wish
+    for source in (*wish.masks, wish.style, wish.image, wish.region):
+        if source is not None and Path(source).resolve().parent in [folder.resolve() for folder in folders]:
+            raise OptionError(f"{source} lies where images and labels are to go; choose another folder")
+    key, record = _key(job, model), job.folder / "synthesis.json"
     try:
-        for name in ("images", "labels"):
-            (job.folder / name).mkdir(parents=True, exist_ok=True)
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
         if record.exists() and not overwrite:
-            found = json.loads(record.read_text())["key"]
-            differing = [name for name in key if found.get(name) != key[name]]
-            if differing:
-                raise OptionError(
-                    f"{job.folder} holds images of another call, whose {differing[0]} is {found.get(differing[0])}; "
-                    "give the same command to continue, --overwrite to begin anew, or choose another folder"
-                )
+            _refuse_another(key, json.loads(record.read_text())["key"], job.folder)
             return
-        for name in ("images", "labels"):
-            for path in (job.folder / name).iterdir():
-                if not overwrite:
-                    raise OutputExistsError(f"{path} is there already; choose an empty folder or pass --overwrite")
-                path.unlink() if path.is_file() else None
+        for path in [path for folder in folders for path in folder.iterdir()]:
+            if not record.exists():
+                raise OutputExistsError(f"{path} is there already; choose an empty folder")
+            path.unlink() if path.is_file() else shutil.rmtree(path)
         (job.folder / "manifest.csv").unlink(missing_ok=True)
-        record.write_text(json.dumps({"key": key, "model": model.recipe.name, "command": job.command}, indent=1))
+        beside = record.with_name(f".{record.name}.tmp")
+        beside.write_text(json.dumps({"key": key, "model": model.recipe.name, "command": job.command}, indent=1))
+        os.replace(beside, record)
     except OSError as error:
         raise OutputError(f"cannot write to {job.folder}: {error.strerror}") from error
+
+
+def _refuse_another(key: Mapping[str, Any], found: Mapping[str, Any], folder: Path) -> None:
+    differing = [name for name in {**key, **found} if found.get(name) != key.get(name)]
+    if differing:
+        name = next((name for name in ("masks", "model") if name in differing), differing[0])
+        raise OptionError(
+            f"{folder} holds images of another call, whose {name} is {found.get(name)}, not {key.get(name)}; "
+            "give the same command to continue, --overwrite to begin anew, or choose another folder"
+        )
 
 
 def _made(
@@ -366,28 +256,35 @@ def _made(
                 return
             yield job.make(model, number, workers=workers)
         return
-    context = multiprocessing.get_context("spawn")
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    with ProcessPoolExecutor(workers, context, initializer=_receive, initargs=(model.to("cpu"), job, threads)) as pool:
-        waiting: set[Future[Line]] = set()
-        queue = iter(numbers)
+    given = model.to("cpu"), str(model.device), job, max(1, (os.cpu_count() or 1) // workers)
+    pool = ProcessPoolExecutor(workers, fresh_context(), initializer=_receive, initargs=given)
+    waiting: set[Future[Line]] = set()
+    queue = iter(numbers)
+    try:
         while True:
-            while len(waiting) < 2 * workers and stop() is None and (number := next(queue, None)) is not None:
-                waiting.add(pool.submit(_make_one, number))
+            free = 0 if stop() is not None else workers - len(waiting)
+            waiting |= {pool.submit(_make_one, number) for number in islice(queue, free)}
             if not waiting:
                 return
             done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
             yield from (each.result() for each in done)
+    except BrokenProcessPool as error:
+        raise OutputError("a process was killed, maybe for want of memory; the same command continues") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 _here: dict[str, Any] = {}
 
 
-def _receive(model: Model, job: _Job, threads: int) -> None:
+def _receive(model: Model, device: str, job: _Job, threads: int) -> None:
     import torch
 
+    for name in NAMES:  # a whole group may be sent them; the first process says when to stop
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     torch.set_num_threads(threads)
-    _here.update(model=model, job=job)
+    _here.update(model=model.to(device), job=job)
 
 
 def _make_one(number: int) -> Line:

@@ -186,9 +186,7 @@ class Task(Protocol):
         """
         ...
 
-    def survey(
-        self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]] | None = None
-    ) -> Instrument:
+    def survey(self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]] | None = None) -> Instrument:
         """Numbers of the instrument that the whole image or stack tells, found before the first window.
 
         Parameters
@@ -264,6 +262,8 @@ class Task(Protocol):
         ...
 
 
+CHANGED = "image"
+"""The input of a generative task that holds an image which is to be changed rather than made."""
 NEIGHBOUR = "neighbour"
 """The input that holds the planes next to one of a stack."""
 
@@ -302,9 +302,7 @@ class OneImage:
     def check(self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]]) -> None:
         """Any values will do."""
 
-    def survey(
-        self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]] | None = None
-    ) -> Instrument:
+    def survey(self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]] | None = None) -> Instrument:
         """Nothing."""
         return {}
 
