@@ -1,11 +1,14 @@
 """Where things are in new images: masks as they were given, rearranged, or made from none."""
 
+import re
 import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import xarray as xr
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
@@ -43,6 +46,10 @@ class Made:
     bands: tuple[str, ...]
 
 
+Mask = str | xr.DataArray | Made
+"""By its path where it was given."""
+
+
 class Layouts:
     """The masks of a synthesis by number."""
 
@@ -66,34 +73,61 @@ class Layouts:
             raise OptionError(f"--layout {wish.layout} needs --masks")
         if wish.layout not in MADE and not Path(wish.layout).exists():
             raise OptionError(f"--layout {wish.layout} is neither of {', '.join(MADE)} nor a model of label structure")
-        if self.georeferenced and not wish.masks:
+        if self.georeferenced and self._place is None:
             raise InputError("the model makes images that need a coordinate reference system: take it from --masks")
         if len(self.bands) > 1 and wish.layout not in ("given", "none"):
             raise OptionError(
                 f"--layout {wish.layout} makes masks of one band; the model needs {', '.join(self.bands)}"
             )
+        if self.inputs and wish.layout not in ("given", "none"):
+            raise OptionError(f"--layout {wish.layout} makes masks of no image; change one with masks as they are")
+        blank = wish.layout == "none"
         for path in wish.masks:
-            try:
-                fit_all(model.recipe, model.task, io.open(path), {})
-            except InputError as error:
-                raise error if path in str(error) else InputError(f"{path}: {error}") from error
+            self._fit(model, io.open(path), path, inputs={} if blank else self.inputs)
+        if blank:
+            self._fit(model, self._blank(), "", inputs=self.inputs)
+
+    def _fit(self, model: Model, mask: xr.DataArray, path: str, *, inputs: Mapping[str, Sequence[str]]) -> None:
+        others = {name: [io.open(each) for each in paths] for name, paths in inputs.items()}
+        named = [each for each in (path, *(each for paths in inputs.values() for each in paths)) if each]
+        try:
+            fit_all(model.recipe, model.task, mask, others)
+        except InputError as error:
+            told = not named or any(each in str(error) for each in named)
+            raise error if told else InputError(f"{', '.join(named)}: {error}") from error
+
+    @property
+    def inputs(self) -> dict[str, list[str]]:
+        """Paths of the task's other inputs by name."""
+        given = (("image", self.wish.image), ("region", self.wish.region))
+        return {name: [path] for name, path in given if path is not None}
+
+    def names(self, count: int) -> list[str]:
+        """File names of images without their suffix: those of given masks, and numbers after the last of them.
+
+        Raises
+        ------
+        OptionError
+            Two of them are equal.
+        """
+        names = [self.name(number) for number in range(count)]
+        twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < count else []
+        if twice:
+            raise OptionError(f"two images would be named {twice[0]}; rename its mask")
+        return names
 
     def name(self, number: int) -> str:
-        """File name of an image without its suffix."""
-        wish = self.wish
-        if wish.layout == "given" and wish.count in (None, len(wish.masks)) and self._distinct:
-            return self._stems[number]
-        return f"{self._stems[number % len(wish.masks)]}_{number:05d}" if wish.masks else f"image_{number:05d}"
+        """One of `names`."""
+        wish, stems = self.wish, self._stems
+        if wish.layout == "given" and number < len(stems) and len(set(stems)) == len(stems):
+            return stems[number]
+        return f"{stems[number % len(stems)]}_{number:05d}" if wish.masks else f"image_{number:05d}"
 
     @cached_property
     def _stems(self) -> list[str]:
-        return [Path(path).name.split(".")[0] for path in self.wish.masks]
+        return [re.sub(r"(\.ome)?\.[^.]*$", "", Path(path).name) for path in self.wish.masks]
 
-    @cached_property
-    def _distinct(self) -> bool:
-        return len(set(self._stems)) == len(self._stems)
-
-    def mask(self, model: Model, number: int) -> tuple[str | Made, str]:
+    def mask(self, model: Model, number: int) -> tuple[Mask, str]:
         """The mask of a number, by its path where it was given, and what it was made of."""
         wish = self.wish
         if wish.layout == "given":
@@ -101,7 +135,7 @@ class Layouts:
             return path, path
         rng = np.random.default_rng([wish.seed, number, zlib.crc32(wish.layout.encode())])
         if wish.layout == "none":
-            return self._placed(np.zeros((len(self.bands), *self.shape), np.uint8)), ""
+            return self._blank(), ""
         if wish.layout == "rearranged":
             made, source = self._rearranged(rng, number)
         elif wish.layout == "procedural":
@@ -113,9 +147,15 @@ class Layouts:
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns of a made mask."""
-        if self.wish.size is not None or not self.wish.masks:
+        if self.wish.size is not None or self._place is None:
             return self.wish.size or SIZE
-        return self._sources[0].shape[-2], self._sources[0].shape[-1]
+        height, width = io.grid_of(io.open(self._place)).shape
+        return height, width
+
+    @property
+    def _place(self) -> str | None:
+        """What says where a made mask lies."""
+        return next(iter(self.wish.masks), self.wish.image)
 
     @cached_property
     def _sources(self) -> list[NDArray[np.int64]]:
@@ -149,13 +189,32 @@ class Layouts:
         table[[labels.CLASSES[name] for name in known]] = list(known.values())
         return table[made]
 
-    def _placed(self, made: NDArray[np.integer]) -> Made:
-        """A made mask at the first corner of the first given one, with its pixel size and reference system."""
+    def _placed(self, made: NDArray[np.integer]) -> xr.DataArray | Made:
+        """A made mask at the first corner of the first given one; only as a plane of a stack it is an image at once."""
+        if self._place is not None and "stack" in io.open(self._place).encoding:
+            return self._image(made)
+        return Made(made, self._grid(made), self.bands)
+
+    def _grid(self, made: NDArray[np.integer]) -> GeoBox:
+        """Of a made mask, with the pixel size and reference system of the first given one."""
         affine, crs = Affine.identity(), None
-        if self.wish.masks:
-            grid = io.grid_of(io.open(self.wish.masks[0]))
+        if self._place is not None:
+            grid = io.grid_of(io.open(self._place))
             affine, crs = grid.affine, grid.crs
-        return Made(made, GeoBox(made.shape[-2:], affine, crs), self.bands)
+        return GeoBox(made.shape[-2:], affine, crs)
+
+    def _blank(self) -> xr.DataArray:
+        return self._image(np.zeros((len(self.bands), *self.shape), np.uint8))
+
+    def _image(self, made: NDArray[np.integer]) -> xr.DataArray:
+        """A made mask as an image."""
+        stack = None if self._place is None else io.open(self._place).encoding.get("stack")
+        grid = self._grid(made)
+        profile = replace(plain_profile(list(self.bands), dtype="uint32"), transform=grid.affine)
+        image = io.from_array(made.astype(np.float64), grid=grid, bands=list(self.bands), profile=profile)
+        if stack is not None:
+            image.encoding["stack"] = stack.with_dtype("uint32").select(self.bands)
+        return image
 
 
 def _learned(path: str, shape: tuple[int, int], *, seed: int) -> NDArray[np.integer]:
@@ -175,12 +234,12 @@ def _learned(path: str, shape: tuple[int, int], *, seed: int) -> NDArray[np.inte
     return labels.from_distance(distance, reach=model.recipe.task.reach, smallest=SMALLEST)
 
 
-def write_mask(mask: str | Made, path: Path) -> None:
+def write_mask(mask: Mask, path: Path) -> None:
     """Write a mask, as it is where it was given; nothing where it is there already."""
     if path.exists():
         return
-    if isinstance(mask, str):
-        io.save(io.open(mask), path)
+    if not isinstance(mask, Made):
+        io.save(io.open(mask) if isinstance(mask, str) else mask, path)
         return
     largest = int(mask.labels.max(initial=0))
     profile = plain_profile(list(mask.bands), dtype="uint16" if largest < 2**16 else "uint32")

@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -29,6 +29,7 @@ class Line:
     negative: str
     weaker: str
     changed_image: str
+    changed_region: str
     strength: str
     filter_score: str = ""
     kept: str = ""
@@ -55,6 +56,7 @@ class Line:
             negative=_said({key: value[0] for key, value in guidance["negative"].items()}),
             weaker=guidance["weaker"] or "",
             changed_image=wish["image"] or "",
+            changed_region=wish["region"] or "",
             strength=f"{wish['strength']:g}",
         )
 
@@ -100,6 +102,11 @@ class Manifest:
                 csv.writer(file).writerow(asdict(line).values())
         except OSError as error:
             raise OutputError(f"{self.path}: {error.strerror}") from error
+
+    def sort(self, names: Sequence[str]) -> None:
+        """Bring the lines of these names into their order; others come last."""
+        place = {name: number for number, name in enumerate(names)}
+        self.write(sorted(self.lines.values(), key=lambda line: place.get(line.name, len(place))))
 
     def write(self, lines: Iterable[Line]) -> None:
         """Write all lines anew, whole or not at all; see `add` for what it raises."""

@@ -24,6 +24,7 @@ from sciddiff.io.stack import warn_saturated
 from sciddiff.io.stack_profile import StackProfile
 from sciddiff.io.target import fitting
 from sciddiff.model import Model
+from sciddiff.model.engine import Restorer
 from sciddiff.model.fit import Fitted, Stored, fit_all, result_profile
 from sciddiff.model.layout import TOLERANCE, Layout, lay_out
 from sciddiff.model.sections import AT_ONCE
@@ -339,7 +340,7 @@ def _memory(model: Model, layout: Layout, products: Sequence[Product], *, batch:
     return {"ram": int(LIBRARIES + max(0 if on_gpu else engine, join)), "vram": int(engine) if on_gpu else 0}
 
 
-def model_hash(model: Model) -> str:
+def model_hash(model: Restorer) -> str:
     """SHA-256 over the recipe, the weights and what was measured of them that changes a pixel."""
     digest = hashlib.sha256(to_yaml(model.recipe).encode())
     digest.update(repr(model.record.get("calibration", 1.0)).encode())

@@ -1,11 +1,12 @@
 """New labelled images: masks given or made, an image for each, a line in a manifest; continued where it stopped."""
 
 import json
-import logging
-import multiprocessing
 import os
+import shutil
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,15 +15,24 @@ from typing import Any
 from sciddiff import io
 from sciddiff.errors import InterruptedRun, OptionError, OutputError, OutputExistsError
 from sciddiff.inference.files import predict_file
-from sciddiff.inference.layouts import Layouts, Made, write_mask
+from sciddiff.inference.layouts import Layouts, Made, Mask, write_mask
 from sciddiff.inference.manifest import Line, Manifest
 from sciddiff.inference.plan import fingerprint, model_hash
-from sciddiff.inference.wish import Wish, steps_of, task_of, told
+from sciddiff.inference.wish import Wish, for_stack, task_of, told
+from sciddiff.inference.workers import fresh_context
 from sciddiff.model import Model
 from sciddiff.model.fit import Stored
-from sciddiff.stopping import stop_signals
+from sciddiff.model.tiles import weaker_of
+from sciddiff.stopping import NAMES, stop_signals
 
-log = logging.getLogger("sciddiff")
+FOLDERS = "images", "labels"
+
+
+def _steps(model: Model, wish: Wish) -> int:
+    steps = wish.steps or model.recipe.sampler.steps
+    if steps < 2:
+        raise OptionError("an image that could be needs steps of 2 or more; steps=1 is the mean of all")
+    return steps
 
 
 def synthesize(
@@ -77,17 +87,21 @@ def synthesize(
     layouts = Layouts(model, wish, task_of(model).settings)
     layouts.check(model)
     count = wish.count if wish.count is not None else max(len(wish.masks), 1)
-    job = _Job(folder, wish, layouts, instrument, stored, steps_of(model, wish), tile=tile, command=command)
+    names = layouts.names(count)
+    job = _Job(folder, wish, layouts, instrument, stored, _steps(model, wish), tile=tile, command=command)
     _begin(job, model, overwrite=overwrite)
     manifest = Manifest(folder / "manifest.csv")
-    left = [number for number in range(count) if not manifest.has(layouts.name(number))]
-    progress(count - len(left), count)
+    left = [number for number, name in enumerate(names) if not manifest.has(name)]
+    done = count - len(left)
+    progress(done, count)
     with stop_signals() as stop:
-        for done, line in enumerate(_made(model, job, left, workers, stop), start=count - len(left) + 1):
+        for line in _made(model, job, left, workers, stop):
             manifest.add(line)
+            done += 1
             progress(done, count)
-        if stop() is not None and len(manifest) < count:
-            raise InterruptedRun(f"stopped at image {len(manifest)} of {count}; the same command continues")
+        if stop() is not None and done < count:
+            raise InterruptedRun(f"stopped at image {done} of {count}; the same command continues")
+    manifest.sort(names)
     return {"folder": str(folder), "images": count, "manifest": str(manifest.path)}
 
 
@@ -111,7 +125,9 @@ class _Job:
         labels = self.folder / "labels" / f"{name}{_suffix(mask)}"
         write_mask(mask, labels)
         image = self.folder / "images" / f"{name}{_suffix(mask)}"
-        inputs = {key: [path] for key, path in (("image", wish.image), ("region", wish.region)) if path is not None}
+        instrument, stored = self.instrument, self.stored
+        if image.name.endswith(".ome.tif"):
+            instrument, stored = for_stack(model, instrument, stored)
         if not image.exists():
             predict_file(
                 model,
@@ -119,11 +135,11 @@ class _Job:
                 image,
                 steps=self.steps,
                 seed=wish.seed + number,
-                inputs=inputs,
-                instrument=self.instrument,
+                inputs=self.layouts.inputs,
+                instrument=instrument,
                 guidance=wish.guidance,
                 strength=wish.strength,
-                stored=self.stored,
+                stored=stored,
                 tile=self.tile,
                 workers=workers,
                 command=self.command,
@@ -139,8 +155,23 @@ class _Job:
         )
 
 
-def _suffix(mask: str | Made) -> str:
-    return ".ome.tif" if isinstance(mask, str) and "stack" in io.open(mask).encoding else ".tif"
+def _suffix(mask: Mask) -> str:
+    if isinstance(mask, Made):
+        return ".tif"
+    image = io.open(mask) if isinstance(mask, str) else mask
+    return ".ome.tif" if "stack" in image.encoding else ".tif"
+
+
+def _key(job: _Job, model: Model) -> dict[str, Any]:
+    """What decides the images, field by field, but how many there are: more may be asked for later."""
+    wish = job.wish
+    paths = [*wish.masks, *(path for path in (wish.style, wish.image, wish.region) if path)]
+    key = {name: value for name, value in asdict(wish).items() if name != "count"}
+    key |= {"model": model_hash(model), "steps": job.steps, "files": [fingerprint(path) for path in paths]}
+    if wish.guidance.weaker is not None:
+        key["weaker"] = model_hash(weaker_of(model, wish.guidance.weaker))
+    plain: dict[str, Any] = json.loads(json.dumps(key))
+    return plain
 
 
 def _begin(job: _Job, model: Model, *, overwrite: bool) -> None:
@@ -149,36 +180,43 @@ def _begin(job: _Job, model: Model, *, overwrite: bool) -> None:
     Raises
     ------
     OptionError
-        They are of another one.
+        They are of another one, or hold what the images are made from.
+    OutputExistsError
+        They hold files that no call has made.
     OutputError
         They cannot be made.
     """
-    wish = job.wish
-    paths = [*wish.masks, *(path for path in (wish.style, wish.image, wish.region, wish.guidance.weaker) if path)]
-    asked = {key: value for key, value in asdict(wish).items() if key != "count"}  # more may be asked for later
-    key = json.loads(json.dumps({"model": model_hash(model), "files": [fingerprint(path) for path in paths], **asked}))
-    record = job.folder / "synthesis.json"
+    folders, wish = [job.folder / name for name in FOLDERS], job.wish
+    for source in (*wish.masks, wish.style, wish.image, wish.region):
+        if source is not None and Path(source).resolve().parent in [folder.resolve() for folder in folders]:
+            raise OptionError(f"{source} lies where images and labels are to go; choose another folder")
+    key, record = _key(job, model), job.folder / "synthesis.json"
     try:
-        for name in ("images", "labels"):
-            (job.folder / name).mkdir(parents=True, exist_ok=True)
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
         if record.exists() and not overwrite:
-            found = json.loads(record.read_text())["key"]
-            differing = [name for name in key if found.get(name) != key[name]]
-            if differing:
-                raise OptionError(
-                    f"{job.folder} holds images of another call, whose {differing[0]} is {found.get(differing[0])}; "
-                    "give the same command to continue, --overwrite to begin anew, or choose another folder"
-                )
+            _refuse_another(key, json.loads(record.read_text())["key"], job.folder)
             return
-        for name in ("images", "labels"):
-            for path in (job.folder / name).iterdir():
-                if not overwrite:
-                    raise OutputExistsError(f"{path} is there already; choose an empty folder or pass --overwrite")
-                path.unlink() if path.is_file() else None
+        for path in [path for folder in folders for path in folder.iterdir()]:
+            if not record.exists():
+                raise OutputExistsError(f"{path} is there already; choose an empty folder")
+            path.unlink() if path.is_file() else shutil.rmtree(path)
         (job.folder / "manifest.csv").unlink(missing_ok=True)
-        record.write_text(json.dumps({"key": key, "model": model.recipe.name, "command": job.command}, indent=1))
+        beside = record.with_name(f".{record.name}.tmp")
+        beside.write_text(json.dumps({"key": key, "model": model.recipe.name, "command": job.command}, indent=1))
+        os.replace(beside, record)
     except OSError as error:
         raise OutputError(f"cannot write to {job.folder}: {error.strerror}") from error
+
+
+def _refuse_another(key: Mapping[str, Any], found: Mapping[str, Any], folder: Path) -> None:
+    differing = [name for name in {**key, **found} if found.get(name) != key.get(name)]
+    if differing:
+        name = next((name for name in ("masks", "model") if name in differing), differing[0])
+        raise OptionError(
+            f"{folder} holds images of another call, whose {name} is {found.get(name)}, not {key.get(name)}; "
+            "give the same command to continue, --overwrite to begin anew, or choose another folder"
+        )
 
 
 def _made(
@@ -191,28 +229,35 @@ def _made(
                 return
             yield job.make(model, number, workers=workers)
         return
-    context = multiprocessing.get_context("spawn")
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    with ProcessPoolExecutor(workers, context, initializer=_receive, initargs=(model.to("cpu"), job, threads)) as pool:
-        waiting: set[Future[Line]] = set()
-        queue = iter(numbers)
+    given = model.to("cpu"), str(model.device), job, max(1, (os.cpu_count() or 1) // workers)
+    pool = ProcessPoolExecutor(workers, fresh_context(), initializer=_receive, initargs=given)
+    waiting: set[Future[Line]] = set()
+    queue = iter(numbers)
+    try:
         while True:
-            room = 2 * workers - len(waiting) if stop() is None else 0
-            waiting |= {pool.submit(_make_one, number) for number in islice(queue, room)}
+            free = 0 if stop() is not None else workers - len(waiting)
+            waiting |= {pool.submit(_make_one, number) for number in islice(queue, free)}
             if not waiting:
                 return
             done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
             yield from (each.result() for each in done)
+    except BrokenProcessPool as error:
+        raise OutputError("a process was killed, maybe for want of memory; the same command continues") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 _here: dict[str, Any] = {}
 
 
-def _receive(model: Model, job: _Job, threads: int) -> None:
+def _receive(model: Model, device: str, job: _Job, threads: int) -> None:
     import torch
 
+    for name in NAMES:  # a whole group may be sent them; the first process says when to stop
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     torch.set_num_threads(threads)
-    _here.update(model=model, job=job)
+    _here.update(model=model.to(device), job=job)
 
 
 def _make_one(number: int) -> Line:

@@ -57,7 +57,7 @@ def run_workers(
     SciddiffError
         What a process met.
     """
-    context = _context()
+    context = fresh_context()
     threads = max(1, (os.cpu_count() or 1) // workers)
     pipes: dict[Connection, Any] = {}
     for number in range(workers):
@@ -80,8 +80,8 @@ def run_workers(
                 process.kill()
 
 
-def _context() -> Any:
-    """Processes that share nothing with this one; where the system can, they start from one that has torch loaded."""
+def fresh_context() -> Any:
+    """What starts processes that share nothing with this one; where the system can, from one that has torch loaded."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")

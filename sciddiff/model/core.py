@@ -150,7 +150,7 @@ class Model:
             lazily = predict_stack_lazily if is_stack(fitted.image) else predict_lazily
             return lazily(self, fitted, request, tile=tile, tolerance=tolerance)
         layout = lay_out(self, fitted, tile=tile, tolerance=tolerance)
-        count, dtype = len(fitted.results), fitted.image.dtype
+        count, dtype = len(fitted.results), fitted.dtype
         sizes = dict.fromkeys(names(request), count) | {name: len(bands) for name, bands in self.task.extras.items()}
         shape = *(layout.frames or ()), *layout.shape
         results = {name: np.full((size, *shape), np.nan, dtype) for name, size in sizes.items()}

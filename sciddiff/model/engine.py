@@ -10,11 +10,17 @@ from torch import Tensor
 from sciddiff import diffusion
 from sciddiff.diffusion import SAMPLERS, Velocity, keyed_normal, posterior_mean
 from sciddiff.networks.unet import UNet
+from sciddiff.recipe.schema import Recipe
 from sciddiff.tasks import Condition, Observation, Task
 
 
 class Restorer(Protocol):
     """What the engine needs of a `Model`."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """What was asked for."""
+        ...
 
     @property
     def task(self) -> Task:

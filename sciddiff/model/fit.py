@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
@@ -15,7 +16,7 @@ from sciddiff.io.profile import plain_profile
 from sciddiff.io.stack_profile import StackProfile
 from sciddiff.recipe.schema import Recipe
 from sciddiff.tasks import Input, Task
-from sciddiff.tasks.base import NEIGHBOUR
+from sciddiff.tasks.base import CHANGED, NEIGHBOUR
 
 METRES_PER_DEGREE = 111_320.0
 """Of latitude, on the mean sphere."""
@@ -41,6 +42,8 @@ class Fitted:
         The other inputs by name, on the target grid, in the order given.
     own_bands
         Bands of the result where they are not the main image's: it says another quantity.
+    own_positions
+        The model's position of each of these; all of them in the model's order where not given.
     neighbours
         The axis of a stack along which a plane sees others, and how many on each side.
     """
@@ -51,6 +54,7 @@ class Fitted:
     offset: tuple[float, float] = (0.0, 0.0)
     others: Mapping[str, tuple["Fitted | None", ...]] = field(default_factory=dict)
     own_bands: tuple[str, ...] = ()
+    own_positions: tuple[int, ...] = ()
     neighbours: tuple[str, int] | None = None
 
     def frame(self, number: int) -> "Fitted":
@@ -80,12 +84,23 @@ class Fitted:
     @property
     def results(self) -> tuple[int, ...]:
         """The model's position of each band of the result."""
-        return tuple(range(len(self.own_bands))) or self.positions
+        return self.own_positions or tuple(range(len(self.own_bands))) or self.positions
 
     @property
     def result_bands(self) -> tuple[str, ...]:
         """Names of the result's bands."""
         return self.own_bands or tuple(str(name) for name in self.image.band.values)
+
+    @property
+    def changed(self) -> "Fitted | None":
+        """The image that is to be changed rather than made, where there is one."""
+        return next((each for each in self.others.get(CHANGED, ()) if each is not None), None)
+
+    @property
+    def dtype(self) -> np.dtype[np.floating]:
+        """Of the result: that of the main image, or one that holds the pixels of a changed image, too."""
+        own: np.dtype[np.floating] = self.image.dtype
+        return own if self.changed is None else np.result_type(own, self.changed.image.dtype)
 
 
 def is_stack(image: xr.DataArray) -> bool:
@@ -133,9 +148,8 @@ def result_profile(fitted: Fitted, task: Task, stored: Stored | None = None) -> 
     stored
         How a result that is another quantity is stored; float32 where not given.
     """
-    edited = fitted.others.get("image", ()) if task.generative else ()
-    if edited and edited[0] is not None:  # a changed image is said as it was
-        return result_profile(replace(edited[0], own_bands=()), task)
+    if fitted.changed is not None:  # it is said as it was
+        return result_profile(fitted.changed, task)
     ratio = task.inputs[0].ratio
     stack: StackProfile | None = fitted.image.encoding.get("stack")
     if stack is None:
@@ -231,14 +245,19 @@ def fit_all(
     else:
         grid = io.grid_of(others[guide.name][0])
         offset = _offset(finer, grid, guide.name)
+    if task.generative and others.get(CHANGED):
+        _refuse_other_pixels(image, others[CHANGED][0])
     laid = {
         spec.name: tuple(_fit_other(recipe, spec, each, grid) for each in others[spec.name])
         for spec in task.inputs[1:]
         if spec.name in others
     }
-    own_bands = () if task.channelwise or task.bands == task.inputs[0].bands else task.bands
+    same_quantity = task.bands == task.inputs[0].bands and not task.inputs[0].is_labels
+    own_bands = () if task.channelwise or same_quantity else task.bands
     neighbours = task.neighbours if is_stack(image) else None
     fitted = replace(main, grid=grid, offset=offset, others=laid, own_bands=own_bands, neighbours=neighbours)
+    if (changed := fitted.changed) is not None:
+        fitted = replace(fitted, own_bands=changed.result_bands, own_positions=changed.positions)
     task.check(fitted.image, {name: [each.image for each in given] for name, given in laid.items()})
     return fitted
 
@@ -255,6 +274,19 @@ def _refuse_unasked(recipe: Recipe, task: Task, others: Mapping[str, Sequence[xr
             raise InputError(f"{recipe.name} needs another input: -i {name}=PATH ({', '.join(spec.bands)})")
         if count > spec.most:
             raise OptionError(f"{count} images are given as {name}; {recipe.name} takes {spec.most} at most")
+
+
+def _refuse_other_pixels(mask: xr.DataArray, image: xr.DataArray) -> None:
+    """Raise unless an image that is to be changed has just the pixels of its mask."""
+    one, other = io.grid_of(mask), io.grid_of(image)
+    planes = [tuple(each.sizes.get(axis, 1) for axis in "tz") for each in (mask, image)]
+    alike = one.shape == other.shape and one.crs == other.crs and one.affine.almost_equals(other.affine, 1e-6)
+    if not alike or is_stack(mask) != is_stack(image) or planes[0] != planes[1]:
+        told = [
+            f"{dict(each.sizes)} from {tuple(round(number, 6) for number in grid.affine[:6])}"
+            for each, grid in ((mask, one), (image, other))
+        ]
+        raise InputError(f"the image that is to be changed has other pixels than its mask: {told[1]}, mask {told[0]}")
 
 
 def _offset(finer: GeoBox, grid: GeoBox, name: str) -> tuple[float, float]:
@@ -354,6 +386,10 @@ def fit_labels(recipe: Recipe, image: xr.DataArray, spec: Input) -> Fitted:
             f"{', '.join(spec.bands)}"
         )
     _refuse_size(recipe, image)
+    if image.dtype.kind != "f":  # an array of integers that came from no file
+        told = image.encoding
+        image = image.astype(np.float32 if image.dtype.itemsize <= 2 else np.float64)
+        image.encoding = told
     return Fitted(image, tuple(range(len(spec.bands))), io.grid_of(image))
 
 

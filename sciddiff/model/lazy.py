@@ -44,6 +44,7 @@ class _Frame:
     offset: tuple[float, float]
     others: Mapping[str, tuple[Fitted | None, ...]]
     own_bands: tuple[str, ...]
+    own_positions: tuple[int, ...]
 
 
 def predict_lazily(
@@ -82,9 +83,8 @@ def predict_lazily(
     across = -(-layout.shape[1] // layout.tile)
     places = [divmod(number, across) for number in range(layout.count)]
     bands, height, width = fitted.image.shape
-    frame = _Frame(
-        (bands, height, width), fitted.positions, fitted.grid, fitted.offset, fitted.others, fitted.own_bands
-    )
+    own = fitted.own_bands, fitted.own_positions
+    frame = _Frame((bands, height, width), fitted.positions, fitted.grid, fitted.offset, fitted.others, *own)
     layer: dict[Any, Any] = {shared: model, told_once: frame}
     for number, place in enumerate(places):
         window = layout.window(number)
@@ -105,7 +105,7 @@ def predict_lazily(
 
     extras = {name: len(bands) for name, bands in model.task.extras.items()}
     sizes = {name: len(fitted.results) for name in names(request)} | extras
-    results = {name: array(name, fitted.image.dtype, size) for name, size in sizes.items()}
+    results = {name: array(name, fitted.dtype, size) for name, size in sizes.items()}
     return as_dataset(model, results, array("valid", bool, len(fitted.results)), fitted)
 
 
@@ -181,7 +181,8 @@ def _compute(
     grid = GeoBox(frame.shape[1:], Affine.identity(), None)
     names = [str(number) for number in range(frame.shape[0])]
     image = assemble(*lazy_layers(block, block.dtype), grid=grid, bands=names)
-    fitted = Fitted(image, frame.positions, frame.grid, frame.offset, frame.others, frame.own_bands)
+    own = frame.own_bands, frame.own_positions
+    fitted = Fitted(image, frame.positions, frame.grid, frame.offset, frame.others, *own)
     main = {model.task.inputs[0].name: fallback or (0.0,) * frame.shape[0]}
     layout = replace(told.layout, fallback={**told.layout.fallback, **main})
     group = read_group(model, fitted, layout, [told.window])

@@ -68,7 +68,7 @@ def predict_stack_lazily(
     ]
     extras = {name: len(bands) for name, bands in model.task.extras.items()}
     sizes = {name: len(fitted.results) for name in names(request)} | extras
-    results = {name: _stacked(parts, name, size, layout, fitted.image.dtype) for name, size in sizes.items()}
+    results = {name: _stacked(parts, name, size, layout, fitted.dtype) for name, size in sizes.items()}
     return as_dataset(model, results, _stacked(parts, "valid", len(fitted.results), layout, np.dtype(bool)), fitted)
 
 

@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 import torch
+import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -47,10 +48,14 @@ class Guidance:
     weaker: str | None = None
 
     def __post_init__(self) -> None:
+        if not 0 <= self.scale < math.inf:
+            raise OptionError(f"the scale of guidance is {self.scale:g}; needs to be 0 or more")
         if self.negative and self.weaker is not None:
             raise OptionError("guidance sets out from what is not wanted or from a weaker model, not from both")
         if not 0 <= self.interval[0] < self.interval[1]:
             raise OptionError(f"the interval of guidance is {list(self.interval)}; needs 0 <= least < largest")
+        if self.scale == 1 and (self.negative or self.weaker is not None or self.interval != (0.0, math.inf)):
+            raise OptionError("guidance of scale 1 is the model itself; give another scale, such as 2, with the rest")
 
 
 @dataclass(frozen=True)
@@ -83,9 +88,25 @@ class Request:
 
 
 def surveyed(model: Restorer, fitted: Fitted, request: Request) -> Request:
-    """The request with what the whole image tells of its instrument, where nobody has told it."""
-    others = {name: [each.image for each in given if each] for name, given in fitted.others.items()}
+    """The request with what the whole image tells of its instrument, where nobody has told it.
+
+    Raises
+    ------
+    OptionError
+        It asks for what the model, or the image, has no use for.
+    """
+    if request.guidance.scale != 1 and not model.task.generative:
+        raise OptionError("this model cannot be guided: there are no conditions that it may do without")
+    if request.strength < 1 and fitted.changed is None:
+        raise OptionError("strength says how far the input `image` may change; none is given")
+    others = {name: [_in_order(each) for each in given if each] for name, given in fitted.others.items()}
     return replace(request, instrument={**model.task.survey(fitted.image, others), **request.instrument})
+
+
+def _in_order(fitted: Fitted) -> xr.DataArray:
+    """An image with its bands in the model's order."""
+    order = np.argsort(fitted.positions)
+    return fitted.image if (np.diff(order) == 1).all() else fitted.image.isel(band=order)
 
 
 @dataclass(frozen=True)
@@ -107,7 +128,7 @@ class Group:
 
     @property
     def dtype(self) -> np.dtype[np.floating]:
-        """Of the main image."""
+        """See `Fitted.dtype`."""
         return next(iter(self.observed.values())).dtype
 
 
@@ -136,7 +157,7 @@ def read_group(model: Restorer, fitted: Fitted, layout: Layout, windows: Sequenc
         main = spec is model.task.inputs[0]
         given = [(frame,) if main else frame.others.get(spec.name, ()) for frame in frames]
         bands = len(fitted.positions) if model.task.channelwise else len(spec.bands)
-        observed |= _read_input(spec, given, layout, asked, bands=bands, dtype=fitted.image.dtype)
+        observed |= _read_input(spec, given, layout, asked, bands=bands, dtype=fitted.dtype)
     return Group(tuple(windows), valid, observed)
 
 
@@ -145,7 +166,7 @@ def _volumes(
 ) -> dict[str, NDArray[np.floating]]:
     """What was measured under cores of several planes, (n, bands, planes, side, side)."""
     spec, ratio = model.task.inputs[0], model.task.depth_ratio or 1
-    fallback = _fallback(spec, layout, fitted)
+    fallback = _fallback(spec, layout, fitted) or (0.0,) * len(fitted.positions)
     parts = [read_volume(fitted.image, layout, window, ratio=ratio, fallback=fallback) for window in windows]
     order = np.argsort(fitted.positions)  # from the file's order of bands to the model's
     return {spec.name: np.stack(parts)[:, order]} if parts else {spec.name: np.zeros(0, fitted.image.dtype)}
@@ -161,7 +182,7 @@ def observe_whole(model: Restorer, fitted: Fitted) -> Observation:
     for spec in model.task.inputs:
         given = (fitted,) if spec is model.task.inputs[0] else fitted.others.get(spec.name, ())
         window, bands = Window(0, 0, *shape), len(spec.bands)
-        parts = _read_input(spec, [given], layout, [window], bands=bands, dtype=fitted.image.dtype)
+        parts = _read_input(spec, [given], layout, [window], bands=bands, dtype=fitted.dtype)
         height, width = (-(-size // spec.ratio) for size in shape)
         observed |= {name: torch.from_numpy(part[..., :height, :width]) for name, part in parts.items()}
     device = model.residual_root.device
@@ -190,8 +211,9 @@ def _read_input(
             values[at, channels], known[at, channels] = read_padded(
                 each.image, row=row, col=col, height=side, width=side, fallback=_fallback(spec, layout, each)
             )
-    if spec.is_mask:
-        values = (known * values != 0).astype(dtype)
+            if spec.is_mask:  # it says something everywhere: what is invalid, or beyond its edge, is not set
+                values[at, channels] = known[at, channels] * values[at, channels] != 0
+                known[at, channels] = 1
     return {spec.name: values, known_name(spec.name): known}
 
 
@@ -254,7 +276,7 @@ def _cut(
     if found is None:
         return np.full(mask.shape, np.nan, dtype)
     result: NDArray[np.floating] = np.where(mask, found[name][list(channels)], np.nan)
-    return result
+    return result.astype(dtype, copy=False)
 
 
 def at_once(model: Restorer, batch: int) -> int:
@@ -428,17 +450,31 @@ def _guide(
     if hidden is None:
         raise OptionError("this model cannot be guided: there are no conditions that it may do without")
     if guidance.weaker is not None:
-        weaker = _weaker(guidance.weaker, str(model.residual_root.device))
-        if weaker.residual_root.shape != model.residual_root.shape:
-            raise OptionError(f"{guidance.weaker} has other bands than the model that it is to guide")
+        weaker = weaker_of(model, guidance.weaker)
         return Guide(obs, guidance.scale, guidance.interval, weaker)
     if guidance.negative:
         hidden = model.task.observe(tensors, {**told, **guidance.negative})
     return Guide(hidden, guidance.scale, guidance.interval)
 
 
+def weaker_of(model: Restorer, path: str) -> Restorer:
+    """The model at a path, if it can stand at the origin of a model's guidance: the same in all but its network.
+
+    Raises
+    ------
+    OptionError
+        It is not.
+    """
+    weaker = _loaded(path, str(model.residual_root.device))
+    if weaker.recipe.task != model.recipe.task or weaker.recipe.bands != model.recipe.bands:
+        raise OptionError(f"{path} has another task, or other bands, than {model.recipe.name}, which it is to guide")
+    if not torch.allclose(weaker.residual_root, model.residual_root, rtol=1e-3, atol=1e-3):
+        raise OptionError(f"{path} was trained on other images than {model.recipe.name}, which it is to guide")
+    return weaker
+
+
 @functools.lru_cache(maxsize=2)
-def _weaker(path: str, device: str) -> Restorer:
+def _loaded(path: str, device: str) -> Restorer:
     from sciddiff.model.file import load  # which imports this module by way of the model
 
     return load(path, device=device)

@@ -262,6 +262,8 @@ class Task(Protocol):
         ...
 
 
+CHANGED = "image"
+"""The input of a generative task that holds an image which is to be changed rather than made."""
 NEIGHBOUR = "neighbour"
 """The input that holds the planes next to one of a stack."""
 

@@ -1,7 +1,7 @@
 """Synthesis: images that could be, given masks, class, numbers and style, any of them left open."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +15,17 @@ from sciddiff.errors import InputError, OptionError
 from sciddiff.labels.maps import instance_maps, margin
 from sciddiff.physics.fractal import normal, uniform
 from sciddiff.recipe.tasks import Synthesis as Settings
-from sciddiff.tasks.base import LINEAR, Condition, Edit, Input, Instrument, Observation, OneImage, known_name
+from sciddiff.tasks.base import (
+    CHANGED,
+    LINEAR,
+    Condition,
+    Edit,
+    Input,
+    Instrument,
+    Observation,
+    OneImage,
+    known_name,
+)
 from sciddiff.tasks.instrument import checked
 from sciddiff.tasks.look import levels_of, looks
 from sciddiff.tasks.style import PER_BAND, style_numbers
@@ -56,7 +66,7 @@ class Synthesis(OneImage):
         self.scene_bands = (*bands, *label_bands, *self.facts)
         self.inputs = (
             Input("mask", label_bands, is_labels=True),
-            Input("image", tuple(bands), required=False),
+            Input(CHANGED, tuple(bands), required=False),
             Input("region", ("region",), required=False, is_mask=True),
         )
         self.radius = margin(settings.reach) if own else 0
@@ -75,11 +85,11 @@ class Synthesis(OneImage):
     # ---- observations ----
 
     def valid(self, known: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.bool_]:
-        """Everywhere in a mask of instances; where one of classes is; of an image that is changed, where it is."""
-        seen = known["mask"].all(0)
-        if self.settings.labels == "instances":
-            seen = np.ones_like(seen)
-        return np.asarray(seen & known["image"].all(0)) if "image" in known else np.asarray(seen)
+        """Everywhere in a mask of instances; where one of classes is; of an image that is changed, where that is."""
+        if CHANGED in known:
+            return known[CHANGED]
+        seen = np.asarray(known["mask"].all(0))
+        return np.ones_like(seen) if self.settings.labels == "instances" else seen
 
     def check(self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]]) -> None:
         """Refuse masks whose values name nothing that the model knows.
@@ -91,11 +101,14 @@ class Synthesis(OneImage):
         """
         if self.settings.georeferenced and io.grid_of(image).crs is None:
             raise InputError("the mask has no coordinate reference system; the model makes images that need one")
+        if others.get("region") and not others.get(CHANGED):
+            raise InputError("a region says where an image is changed: give the image, too")
         if image.chunks is not None:  # nothing is read before it is computed; `observe` looks again
             return
-        for rows, cols in looks(image):
-            values, valid = io.read_window(image, rows, cols)
-            self._refuse(np.where(valid, values, 0))
+        for plane in _planes(image):
+            for rows, cols in looks(plane):
+                values, valid = io.read_window(plane, rows, cols)
+                self._refuse(np.where(valid, values, 0))
 
     def _refuse(self, labels: NDArray[np.floating]) -> None:
         """Raise where labels (bands, h, w) are none."""
@@ -111,7 +124,7 @@ class Synthesis(OneImage):
 
     def survey(self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]] | None = None) -> Instrument:
         """Levels of the image that is changed, `dark` and `bright`."""
-        given = (others or {}).get("image")
+        given = (others or {}).get(CHANGED)
         if not given or not self.levelled:
             return {}
         dark, bright = levels_of(given[0])
@@ -138,6 +151,8 @@ class Synthesis(OneImage):
             raise OptionError(f"style has {len(given['style'])} numbers, this model follows {self.style}")
         if "image_class" in given and not self.settings.image_classes:
             raise OptionError("this model knows no classes of images")
+        if any(given.get(name, (0.0,))[0] % 1 for name in ("image_class", "mask")):
+            raise OptionError("image_class and mask are whole numbers: the place of a class, 1 or 0")
         mask = inputs["mask"]
         for labels in mask.cpu().numpy():
             self._refuse(labels)
@@ -146,15 +161,19 @@ class Synthesis(OneImage):
         for at, name in enumerate(self.facts):
             if name in given:
                 facts[:, at] = float(given[name][0])
-        style = torch.tensor(given.get("style", [math.nan] * self.style), device=device).expand(batch, -1)
+        style = torch.tensor(given.get("style", [math.nan] * self.style), dtype=torch.float32, device=device)
         shown = torch.full((batch,), float(given.get("mask", (1.0,))[0]), device=device)
         levels = {
-            name: torch.tensor(given.get(name, (value,)), dtype=torch.float64, device=mask.device)
+            name: torch.tensor(given.get(name, (value,)), dtype=torch.float64, device=device)
             .expand(batch, len(self.bands))
             .clone()
             for name, value in (("dark", 0.0), ("bright", 1.0))
         }
-        return Observation(dict(inputs), {"mask": shown, **levels}, self._embedded(facts, style, shown))
+        if not (levels["bright"] > levels["dark"]).all():
+            dark, bright = (levels[name][0].tolist() for name in ("dark", "bright"))
+            raise OptionError(f"bright is {bright}, dark {dark}; each bright needs to be above its dark")
+        numbers = self._embedded(facts, style.expand(batch, -1), shown)
+        return Observation(dict(inputs), {"mask": shown, **levels}, numbers)
 
     def _embedded(self, facts: Tensor, style: Tensor, shown: Tensor) -> Tensor:
         """What is asked for as the network sees it, (b, numbers): zero with a zero flag where it is open."""
@@ -216,7 +235,7 @@ class Synthesis(OneImage):
 
     def edited(self, obs: Observation) -> Edit | None:
         """The input `image`, to be changed where `region` is set, or everywhere."""
-        image, known = obs.inputs.get("image"), obs.inputs.get(known_name("image"))
+        image, known = obs.inputs.get(CHANGED), obs.inputs.get(known_name(CHANGED))
         if image is None or (known is not None and not known.any()):
             return None
         region = obs.inputs.get("region")
@@ -263,8 +282,18 @@ class Synthesis(OneImage):
         levels = self.settings.knee * torch.sinh(x.clamp(-WILD, WILD))
         made = (dark + (bright - dark) * levels).to(x.dtype)
         edit = self.edited(obs)
-        return made if edit is None else torch.where(edit.keep, obs.inputs["image"], made)
+        return made if edit is None else torch.where(edit.keep, obs.inputs[CHANGED], made)
 
     def baselines(self) -> Mapping[str, Callable[[Observation], Tensor]]:
         """The mean."""
         return {LINEAR: lambda obs: self.project(self.base(obs), obs)}
+
+
+def _planes(image: xr.DataArray) -> Iterator[xr.DataArray]:
+    """The planes of a stack, each (band, y, x); an image itself."""
+    if "z" not in image.dims:
+        yield image
+        return
+    for t in range(image.sizes["t"]):
+        for z in range(image.sizes["z"]):
+            yield image.isel(t=t, z=z)
