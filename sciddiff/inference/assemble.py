@@ -109,14 +109,10 @@ def _geotiff(
     with cog.guarded(product.path):
         cog.create(template, profile, plan.grid, provenance=plan.provenance).close()
         cog.settle_gcps(template, profile)
+        pixels = store.array(product, "pixels")
         mask = store.array(product, "mask") if profile.mask else None
         with virtual_raster(
-            template,
-            store.array(product, "pixels"),
-            mask,
-            core=plan.layout.tile,
-            profile=profile,
-            provenance=plan.provenance,
+            template, pixels, mask, chunk=pixels.chunks[-1], profile=profile, provenance=plan.provenance
         ) as source:
             cog.copy(source, final, profile, options=options)
         template.unlink()

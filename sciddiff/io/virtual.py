@@ -27,6 +27,8 @@ from sciddiff.io.profile import RasterProfile
 
 TILE = 512
 """Side of the virtual tiles."""
+CHUNK_BYTES = 2**24
+"""Above GDAL's GDAL_OVR_CHUNK_MAX_SIZE of 10 MB, in whole blocks."""
 
 
 class Pixels(Protocol):
@@ -45,7 +47,7 @@ def virtual_raster(
     pixels: Pixels,
     mask: Pixels | None,
     *,
-    core: int,
+    chunk: int,
     profile: RasterProfile,
     provenance: Mapping[str, str],
 ) -> Iterator[Any]:
@@ -59,13 +61,13 @@ def virtual_raster(
         (bands, h, w).
     mask
         (h, w) uint8; the template must have a mask then.
-    core
+    chunk
         Side of the array's chunks.
     profile, provenance
         What the template says; a copy of it to a VRT forgets some.
     """
     text = _described(template, profile, masked=mask is not None, provenance=provenance)
-    files = {"pixels.tif": _Tiff(pixels, core)} | ({} if mask is None else {"mask.tif": _Tiff(mask, core)})
+    files = {"pixels.tif": _Tiff(pixels, chunk)} | ({} if mask is None else {"mask.tif": _Tiff(mask, chunk)})
 
     def serve(path: str, mode: str = "rb") -> io.IOBase:  # noqa: ARG001 - GDAL gives both
         name = path.rpartition("/")[2]
@@ -109,17 +111,25 @@ def _described(template: Path, profile: RasterProfile, *, masked: bool, provenan
 class _Tiff:
     """An array as an uncompressed BigTIFF with one plane a band: the header, and tiles made when they are read."""
 
-    def __init__(self, array: Pixels, core: int) -> None:
+    def __init__(self, array: Pixels, chunk: int) -> None:
         self.array = array
         self.bands = array.shape[0] if len(array.shape) == 3 else 1
         self.height, self.width = array.shape[-2:]
         self.dtype = np.dtype(array.dtype).newbyteorder("<")
         self.across, self.down = math.ceil(self.width / TILE), math.ceil(self.height / TILE)
         self.tile_bytes = TILE * TILE * self.dtype.itemsize
-        self.rows = math.ceil(TILE / core) * core
+        self.side = math.ceil(TILE / chunk) * chunk
+        self.kept = self._kept()
         self.header = self._header()
         self.size = len(self.header) + self.bands * self.down * self.across * self.tile_bytes
-        self._strips: OrderedDict[int, NDArray[Any]] = OrderedDict()
+        self._blocks: OrderedDict[tuple[int, int], NDArray[Any]] = OrderedDict()
+
+    def _kept(self) -> int:
+        """How many blocks GDAL comes back to: to make overviews it reads chunks band after band, of two by two tiles
+        or more; to copy, a row of tiles in all bands, whose blocks reach into the next row unless they end with it."""
+        rows = 0 if self.side == TILE else 1 if self.side % TILE == 0 else 2
+        block_bytes = self.bands * self.side**2 * self.dtype.itemsize
+        return max(4, CHUNK_BYTES // block_bytes, rows * math.ceil(self.width / self.side))
 
     def _header(self) -> bytes:
         """Return the BigTIFF header and its only directory (TIFF 6.0 and Aware Systems' BigTIFF proposal)."""
@@ -160,21 +170,23 @@ class _Tiff:
         row, col = (index * TILE for index in divmod(place, self.across))
         full = np.zeros((TILE, TILE), self.dtype)
         bottom, right = min(row + TILE, self.height), min(col + TILE, self.width)
-        for strip in range(row // self.rows, (bottom - 1) // self.rows + 1):
-            top = strip * self.rows
-            first, last = max(row, top), min(bottom, top + self.rows)
-            part = self._strip(strip)[band, first - top : last - top, col:right]
-            full[first - row : last - row, : right - col] = part
+        for top in range(row - row % self.side, bottom, self.side):
+            for left in range(col - col % self.side, right, self.side):
+                block = self._block(top, left)[band]
+                part = block[max(row - top, 0) : bottom - top, max(col - left, 0) : right - left]
+                y, x = max(top - row, 0), max(left - col, 0)
+                full[y : y + part.shape[0], x : x + part.shape[1]] = part
         return full.tobytes()
 
-    def _strip(self, number: int) -> NDArray[Any]:
-        """Whole rows of chunks, decoded once for all tiles in them."""
-        if number not in self._strips:
-            while len(self._strips) > (self.rows % TILE > 0):
-                self._strips.popitem(last=False)
-            part = np.asarray(self.array[..., number * self.rows : (number + 1) * self.rows, :])
-            self._strips[number] = part if part.ndim == 3 else part[None]
-        return self._strips[number]
+    def _block(self, top: int, left: int) -> NDArray[Any]:
+        """A square of whole chunks in all bands, decoded once for all tiles in it."""
+        if (top, left) not in self._blocks:
+            while len(self._blocks) >= self.kept:
+                self._blocks.popitem(last=False)
+            part = np.asarray(self.array[..., top : top + self.side, left : left + self.side])
+            self._blocks[top, left] = part if part.ndim == 3 else part[None]
+        self._blocks.move_to_end((top, left))
+        return self._blocks[top, left]
 
     def read(self, start: int, stop: int) -> bytes:
         parts, head = [self.header[start:stop]], len(self.header)
