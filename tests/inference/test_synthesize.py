@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from sciddiff import io
 from sciddiff.errors import InputError, OptionError, OutputExistsError
-from sciddiff.inference import Wish, find_masks, generator_of, synthesize
+from sciddiff.evaluation.synthetic import Made
+from sciddiff.inference import Wish, find_masks, synthesize
 from sciddiff.inference.manifest import COLUMNS
 from sciddiff.inference.wish import PLAIN, told
 from sciddiff.model import Model
@@ -119,7 +120,7 @@ def test_the_manifest_says_what_was_asked_of_each(made: Path, masks: Path) -> No
 
 
 def test_each_image_is_that_of_predict_with_its_seed(model: Model, made: Path, masks: Path) -> None:
-    generate = generator_of(model, Wish(**{**ASKED, "seed": 0}))
+    generate = Made(model, Wish(**{**ASKED, "seed": 0}))
     told_of = {"instrument": {"image_class": (1.0,), "gsd": (10.0,)}, "guidance": ASKED["guidance"]}
     for seed, name in enumerate(names(masks)[:2], start=7):
         mask = io.open(masks / name)
