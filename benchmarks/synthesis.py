@@ -152,6 +152,7 @@ def landscape(model: Model, data: Path, *, images: int, wish: Mapping[str, Any])
     chip = io.read_window(
         io.open(str(data / "hls_l30_t14_10band_30m.tif"), bands=[2, 3, 4, 5, 6, 7]), slice(None), slice(None)
     )[0]
+    chip = chip / 10000 if np.nanmedian(chip) > 1 else chip
     result = {}
     for name, real, numbers in (
         ("Aberystwyth", strip, NUMBERS),
