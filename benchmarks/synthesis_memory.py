@@ -2,8 +2,8 @@
 
     python benchmarks/synthesis_memory.py [SIDE] [--steps 2] [--model nuclei-from-mask]
 
-The mask of SIDE x SIDE pixels (10 000 unless given) holds procedural nuclei, each with an id of its own. Steps change the time,
-not the memory. The agreement is measured on a part of 1024 pixels, in spreads of the image.
+The mask of SIDE x SIDE pixels (10 000 unless given) holds procedural nuclei, each with an id of its own. Steps change
+the time, not the memory. The agreement is measured on a part of 1024 pixels, in spreads of the image.
 """
 
 import argparse
