@@ -16,6 +16,9 @@ from sciddiff.model.windows import Window, lattice, round_up, span, tile_side, u
 
 TOLERANCE = 1e-3
 """Change of a pixel that a narrower halo may cause, in spreads of the residual."""
+UNLIKE = 0.01
+"""Share of a tolerance that a generative model's table may use: masks and the way back from asinh make errors in
+images up to twenty times those on the noise of which the table was made."""
 LOOK, LOOKS, PLANES = 256, 64, 16
 """Side and number of the windows, and number of a stack's planes, from which the global statistics come."""
 BEYOND = 16
@@ -110,11 +113,12 @@ def choose_halo(model: Restorer, tolerance: float | None) -> tuple[int, str]:
     """The narrowest halo measured to keep within `tolerance`, or the full radius; and where it came from."""
     table = {int(halo): error for halo, error in model.record.get("halo", {}).items()}
     if tolerance is not None:
+        tolerance *= UNLIKE if model.task.generative else 1
         for halo in sorted(table):
             if all(error <= tolerance for other, error in table.items() if other >= halo):
                 return min(
                     halo + model.task.reach, model.radius
-                ), f"measured for {tolerance:g} of the residual's spread"
+                ), f"measured for {tolerance:.2g} of the residual's spread"
     return model.radius, "full radius"
 
 

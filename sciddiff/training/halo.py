@@ -35,15 +35,15 @@ def halo_table(model: Model) -> dict[str, float]:
         clean[:, -named:] = (2 * clean[:, -named:] / clean[:, -named:].std()).round().clamp(0, 3)
     obs = model.task.simulate(clean, None)
     table = {}
-    steps = max(3, model.recipe.sampler.steps)
-    whole = list(restore(model, obs, origins=[(0, 0)], steps=steps))
+    steps, method = max(3, model.recipe.sampler.steps), model.recipe.sampler.method
+    whole = list(restore(model, obs, origins=[(0, 0)], steps=steps, method=method))
     change = whole[0] - model.task.base(obs)
     spread = change.std().clamp_min(1e-12)
     row, col = _busiest(change, unit)
     for halo in SIZES:
         halo = -(-halo // unit) * unit
         origin, side = (row - halo, col - halo), CORE + 2 * halo
-        tiles = restore(model, _crop(obs, *origin, side=side), origins=[origin], steps=steps)
+        tiles = restore(model, _crop(obs, *origin, side=side), origins=[origin], steps=steps, method=method)
         core = slice(halo, halo + CORE)
         errors = [
             (tile[..., core, core] - full[..., row : row + CORE, col : col + CORE]).abs().max()
