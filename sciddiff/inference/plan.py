@@ -417,4 +417,8 @@ def provenance(
 def _led(request: Request) -> dict[str, str]:
     """Guidance and strength, where they are not those of a model by itself."""
     led = {} if request.strength == 1 else {"STRENGTH": f"{request.strength:g}"}
-    return led if request.guidance == Guidance() else {**led, "GUIDANCE": json.dumps(asdict(request.guidance))}
+    if request.guidance == Guidance():
+        return led
+    guidance = asdict(request.guidance)
+    guidance["interval"] = [sigma if math.isfinite(sigma) else None for sigma in request.guidance.interval]
+    return {**led, "GUIDANCE": json.dumps(guidance)}

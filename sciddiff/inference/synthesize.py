@@ -4,11 +4,14 @@ import json
 import os
 import shutil
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from itertools import islice
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ from sciddiff.inference.layouts import Layouts, Made, Mask, write_mask
 from sciddiff.inference.manifest import Line, Manifest
 from sciddiff.inference.plan import fingerprint, model_hash
 from sciddiff.inference.wish import Wish, for_stack, task_of, told
-from sciddiff.inference.workers import fresh_context
+from sciddiff.inference.workers import TURN, fresh_context
 from sciddiff.model import Model
 from sciddiff.model.fit import Stored
 from sciddiff.model.tiles import weaker_of
@@ -229,17 +232,21 @@ def _made(
                 return
             yield job.make(model, number, workers=workers)
         return
-    given = model.to("cpu"), str(model.device), job, max(1, (os.cpu_count() or 1) // workers)
-    pool = ProcessPoolExecutor(workers, fresh_context(), initializer=_receive, initargs=given)
+    context = fresh_context()
+    asked = context.Event()
+    given = model.to("cpu"), str(model.device), job, max(1, (os.cpu_count() or 1) // workers), asked
+    pool = ProcessPoolExecutor(workers, context, initializer=_receive, initargs=given)
     waiting: set[Future[Line]] = set()
     queue = iter(numbers)
     try:
         while True:
-            free = 0 if stop() is not None else workers - len(waiting)
+            if stop() is not None:
+                asked.set()
+            free = 0 if asked.is_set() else workers - len(waiting)
             waiting |= {pool.submit(_make_one, number) for number in islice(queue, free)}
             if not waiting:
                 return
-            done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
+            done, waiting = wait(waiting, timeout=TURN, return_when=FIRST_COMPLETED)
             yield from (each.result() for each in done)
     except BrokenProcessPool as error:
         raise OutputError("a process was killed, maybe for want of memory; the same command continues") from error
@@ -250,14 +257,25 @@ def _made(
 _here: dict[str, Any] = {}
 
 
-def _receive(model: Model, device: str, job: _Job, threads: int) -> None:
+def _receive(model: Model, device: str, job: _Job, threads: int, asked: Event) -> None:
     import torch
 
-    for name in NAMES:  # a whole group may be sent them; the first process says when to stop
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    # signals count while an image is made, which then stops between two tiles, and at no other time
+    numbers = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
+    for number in numbers:
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+    threading.Thread(target=_stop_when, args=(asked,), daemon=True).start()
     torch.set_num_threads(threads)
     _here.update(model=model.to(device), job=job)
+
+
+def _stop_when(asked: Event) -> None:
+    asked.wait()
+    while True:
+        signal.raise_signal(signal.SIGTERM)
+        time.sleep(TURN)
 
 
 def _make_one(number: int) -> Line:

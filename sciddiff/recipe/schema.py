@@ -1,6 +1,7 @@
 """What a recipe may say: the models that check it, and from which its JSON schema and documentation are made."""
 
 import math
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -204,15 +205,18 @@ class Source(Section):
         Raises
         ------
         RecipeError
-            When there is none, or none with the file's name among several.
+            When there is none, or none with the file's name where there are several, of either.
         """
         if self.labels is None:
             return None
         found = find_rasters(self.labels, self._folder)
-        same = [each for each in found if each.stem == path.stem]
-        if len(found) > 1 and len(same) != 1:
-            raise RecipeError(f"{self._where}: labels names {len(found)} rasters, none of them {path.stem}")
-        return same[0] if same else found[0]
+        same = [each for each in found if _stem(each) == _stem(path)]
+        if len(same) == 1:
+            return same[0]
+        if len(found) == len(self.files()) == 1:
+            return found[0]
+        told = f"labels names {len(found)} rasters, {len(same) or 'none'} of them called {_stem(path)}"
+        raise RecipeError(f"{self._where or self.path}: {told}; each of several images needs labels of its name")
 
     def _one_file(self, key: str, text: str | None) -> Path | None:
         if text is None:
@@ -221,6 +225,10 @@ class Source(Section):
         if len(found) > 1:
             raise RecipeError(f"{self._where}: {key} names {len(found)} rasters, expected one")
         return found[0]
+
+
+def _stem(path: Path) -> str:
+    return re.sub(r"(\.ome)?\.[^.]*$", "", path.name)
 
 
 SourceOrPath = Annotated[Source, BeforeValidator(bare_path, json_schema_input_type=str | Source)]
@@ -350,6 +358,8 @@ class Recipe(Section):
         yield from self._unknown_bands("optional_bands", self.optional_bands)
         if set(self.bands) <= set(self.optional_bands):
             yield "optional_bands", "got every band, expected at least one band that an image must have"
+        if self.task.kind == "synthesis" and self.optional_bands:
+            yield "optional_bands", f"got {', '.join(self.optional_bands)}, expected none: a synthesis makes all bands"
         yield from self._task_faults()
         for role in ("train", "valid"):
             for index, source in enumerate(getattr(self.data, role)):

@@ -28,7 +28,8 @@ def style_numbers(images: Tensor) -> Tensor:
     Parameters
     ----------
     images
-        (b, c, h, w), sides multiples of 8, in the space in which a synthesis is learned.
+        (b, c, h, w), sides of 16 or more, in the space in which a synthesis is learned. Detail is that of the pixels up
+        to the last multiple of 8.
 
     Returns
     -------
@@ -37,7 +38,8 @@ def style_numbers(images: Tensor) -> Tensor:
     """
     pixels = images.flatten(2).float()
     levels = torch.quantile(pixels, torch.tensor(QUANTILES).to(pixels), dim=2).permute(1, 2, 0)  # b c q
-    detail, fine = [], images.float()
+    height, width = (side // 2**OCTAVES * 2**OCTAVES for side in images.shape[-2:])
+    detail, fine = [], images[..., :height, :width].float()
     for _ in range(OCTAVES):
         coarse = F.avg_pool2d(fine, 2)
         rest = fine - F.interpolate(coarse, scale_factor=2, mode="nearest")

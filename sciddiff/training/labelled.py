@@ -8,28 +8,36 @@ import xarray as xr
 
 from sciddiff import io, labels
 from sciddiff.errors import InputError, RecipeError
+from sciddiff.labels.rules import BANDS as RULE_BANDS
 from sciddiff.labels.rules import by_rule
 from sciddiff.model.fit import is_stack
-from sciddiff.recipe.schema import Source
+from sciddiff.recipe.schema import Recipe, Source
 from sciddiff.recipe.tasks import Settings, Synthesis
 from sciddiff.tasks import Task
 
 
-def facts_of(source: Source, settings: Settings) -> tuple[float, ...]:
+def facts_of(source: Source, recipe: Recipe) -> tuple[float, ...]:
     """The task's facts of a source, in their order; NaN where it does not tell.
 
     Raises
     ------
     RecipeError
-        It tells a class or a number that the task does not have.
+        It tells a class or a number that the task does not have, or one out of its range.
     """
+    settings = recipe.task
     if not isinstance(settings, Synthesis):
+        told = [name for name in ("labels", "label_rule", "image_class", "numbers") if getattr(source, name)]
+        if told:
+            raise RecipeError(f"{source.path}: {', '.join(told)} is for synthesis, the task is {settings.kind}")
         return ()
     unknown = sorted(set(source.numbers) - set(settings.numbers))
     if unknown:
-        raise RecipeError(
-            f"{source.path}: numbers names {', '.join(unknown)}; the task has {', '.join(settings.numbers)}"
-        )
+        known = ", ".join(settings.numbers) or "none"
+        raise RecipeError(f"{source.path}: numbers names {', '.join(unknown)}; the task has {known}")
+    for name, value in source.numbers.items():
+        low, high = settings.numbers[name]
+        if not low <= value <= high:
+            raise RecipeError(f"{source.path}: {name} is {value:g}; the task takes {low:g} to {high:g}")
     number = math.nan
     if source.image_class is not None:
         if source.image_class not in settings.image_classes:
@@ -60,19 +68,35 @@ def open_labels(source: Source, path: Path, image: xr.DataArray, task: Task) -> 
     Raises
     ------
     InputError
-        There are none, or they are not of the image's pixels.
+        There are none, or they are not of the image's pixels, or hold what the task does not know.
     """
     bands = task.inputs[0].bands
     file = source.label_file(path)
-    if file is not None:
+    if file is None:
+        found = _made(source, path, image, task)
+    else:
         found = io.open(str(file))
-        if len(found.band) != len(bands) or found.shape[1:] != image.shape[1:]:
-            raise InputError(
-                f"{file}: labels of {path.name} are {found.shape}; expected {(len(bands), *image.shape[1:])}"
-            )
-        return found
+        expected = len(bands), *image.shape[1:]
+        if found.shape != expected:
+            raise InputError(f"{file}: labels of {path.name} are {found.shape}; expected {expected}")
+    try:
+        task.check(found, {})
+    except InputError as error:
+        raise InputError(f"{file or path}: {error}") from error
+    return found
+
+
+def _made(source: Source, path: Path, image: xr.DataArray, task: Task) -> xr.DataArray:
+    """Labels by the source's rule."""
     if source.label_rule is None:
         raise InputError(f"{path}: a synthesis learns from labelled images; give the source labels or a label_rule")
+    bands = task.inputs[0].bands
+    lacking = [name for name in RULE_BANDS.values() if name not in task.bands]
+    if RULE_LABELS[source.label_rule] != bands or (source.label_rule == "landcover" and lacking):
+        makes = ", ".join(RULE_LABELS[source.label_rule])
+        of = f" of {', '.join(RULE_BANDS.values())}" if source.label_rule == "landcover" else ""
+        told = f"the task learns {', '.join(bands)} and {', '.join(task.bands)}"
+        raise InputError(f"{path}: label_rule {source.label_rule} makes {makes}{of}; {told}")
     if is_stack(image) and image.sizes["t"] * image.sizes["z"] > 1:
         raise InputError(f"{path}: label_rule {source.label_rule} makes labels of one plane; the file has several")
     plane = image.isel(t=0, z=0) if is_stack(image) else image
@@ -81,3 +105,7 @@ def open_labels(source: Source, path: Path, image: xr.DataArray, task: Task) -> 
     made = by_rule(source.label_rule, source.scale * np.where(valid, values, np.nan) + offset, task.bands)
     result = io.from_array(made[None].astype(np.float32), grid=io.grid_of(plane), bands=list(bands))
     return result.expand_dims({"t": 1, "z": 1}, axis=(1, 2)) if is_stack(image) else result
+
+
+RULE_LABELS = {"nuclei": ("instance",), "landcover": ("class",)}
+"""Label bands that each rule makes."""

@@ -28,6 +28,8 @@ IN_MEMORY = 2**26
 """Values of an image up to which it is read once and kept."""
 PLANES = 128
 """Planes of a stack from which windows are drawn."""
+EXACT = 2**24
+"""From here on float32 has no place for every number of an object: they begin again at one."""
 OPTIONAL_DROPOUT = 0.3
 """Share of the windows that lack an optional band although the scene has it."""
 
@@ -181,7 +183,7 @@ def _open_scene(
         if each is not None and each.size <= IN_MEMORY:
             each.load()
     scene = Scene(file.path, image, file.present, guide, mix, fitting, weight, source.scale, source.offset)
-    scene = replace(scene, labels=task.labels, facts=facts_of(source, recipe.task))
+    scene = replace(scene, labels=task.labels, facts=facts_of(source, recipe))
     if task.levelled:
         return _levelled(scene, file)
     return _measured(scene, source, file, place, task) if task.takes_noisy else scene
@@ -287,6 +289,9 @@ def read_scene(
     places = list(scene.present)
     if scene.guide is not None:
         more, known = io.read_window(scene.guide, rows, cols)
+        if scene.labels:  # where nothing is labelled is background
+            more, known = np.where(known, more, 0), np.ones_like(known)
+            more = np.where(more < EXACT, more, 1 + more % (EXACT - 1))
         last = bands - len(scene.facts)
         places += range(last - len(scene.mix), last)
         more = np.einsum("ij,jhw->ihw", scene.mix, more)
@@ -330,8 +335,9 @@ def _read(scene: Scene, *, task: Task, row: int, col: int, side: int, factor: in
     if not seen.all():
         return None
     blocks = window.reshape(len(window), side, factor, side, factor).mean((2, 4), dtype=np.float64)
-    if scene.labels:  # names have no mean
-        blocks[-scene.labels - len(scene.facts) :] = window[-scene.labels - len(scene.facts) :, ::factor, ::factor]
+    if scene.labels:  # names have no mean: that of the middle pixel
+        first, middle = -scene.labels - len(scene.facts), (factor - 1) // 2
+        blocks[first:] = window[first:, middle::factor, middle::factor]
     if not keeps_levels(task):
         spread = blocks.std((1, 2), keepdims=True)
         blocks = (blocks - blocks.mean((1, 2), keepdims=True)) / np.where(spread > 0, spread, 1)

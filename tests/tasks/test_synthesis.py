@@ -203,6 +203,13 @@ def test_a_gain_of_detail_moves_the_numbers_of_detail_by_its_logarithm() -> None
     torch.testing.assert_close(moved[..., len(QUANTILES) :], torch.zeros(2, 3, OCTAVES), rtol=0, atol=1e-4)
 
 
+def test_windows_of_any_size_have_a_style() -> None:
+    """A held-out place is cut to the stride of the network, not to that of the octaves."""
+    image = torch.rand(1, 2, 30, 28, generator=torch.Generator().manual_seed(0))
+    numbers, cut = (style_numbers(each).view(2, PER_BAND) for each in (image, image[..., :24, :24]))
+    assert torch.equal(numbers[:, len(QUANTILES) :], cut[:, len(QUANTILES) :])
+
+
 def test_the_style_of_an_image_of_equal_windows_is_that_of_the_window() -> None:
     window = np.random.default_rng(0).gamma(2, 0.1, (2, SIDE, SIDE)).astype(np.float32)
     cell = task("knee: 0.1", "dapi, actin")
