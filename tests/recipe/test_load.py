@@ -38,13 +38,13 @@ def faults_of(text: str, *overrides: str) -> list[str]:
 @pytest.mark.parametrize("name", sorted(shipped_recipes()))
 def test_every_shipped_recipe_is_valid_and_survives_a_round_trip(name: str):
     recipe = load_recipe(shipped_recipes()[name])
-    assert recipe.name == name.replace("_", "-")
+    assert recipe.name == name.replace("_", "-") or recipe.task.kind == "synthesis"  # named by what it makes
     assert recipe.description
     assert parse_recipe(to_yaml(recipe)) == recipe
 
 
 def test_every_shipped_model_has_its_recipe():
-    assert {name.replace("-", "_") for name in shipped_models()} <= set(shipped_recipes())
+    assert set(shipped_models()) <= {load_recipe(path).name for path in shipped_recipes().values()}
 
 
 def test_three_typos_are_all_reported_with_line_and_column(tmp_path: Path):
