@@ -297,7 +297,7 @@ def test_facts_that_a_source_does_not_tell_are_unknown() -> None:
     ],
 )
 def test_masks_that_say_what_no_model_knows_are_refused(settings: str, mask: NDArray[Any], told: str) -> None:
-    cell = task(settings, "red, nir" if settings == LAND else "nuclei")
+    cell = task(settings, "B03, B08" if settings == LAND else "nuclei")
     with pytest.raises(InputError, match=told):
         cell.check(image_of(mask, cell.inputs[0].bands), {})
     with pytest.raises(InputError, match=told):

@@ -252,7 +252,7 @@ def test_a_model_learns_that_objects_are_bright(tmp_path: Path) -> None:
     with Prefetched(scenes, recipe, state.model.task) as batches:
         state.model = replace(state.model, residual_root=covariance_root(state.model, batches))
         losses = [float(step_once(state, batches)[1].mean()) for _ in range(recipe.training.steps)]
-    assert np.mean(losses[-20:]) < 0.8 * np.mean(losses[:5])
+    assert np.mean(losses[-20:]) < 0.75 * np.mean(losses[:5])
     inside = np.zeros((40, 48), bool)
     inside[8:20, 12:30] = True
 
