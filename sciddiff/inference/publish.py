@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sciddiff.errors import OutputExistsError
-from sciddiff.inference.store import DETECTED, PLAN, PUBLISHED, Store, locked, read_plan, remove
+from sciddiff.inference.store import DETECTED, PLAN, PUBLISHED, Store, locked, read_plan, remove, sweep
 from sciddiff.io import cog
 from sciddiff.io.target import sync
 
@@ -127,6 +127,7 @@ def end_published(folder: Path, asked: Callable[[], Mapping[str, Any]] | None, *
     OutputExistsError
         An output came to a path meanwhile and may not be replaced.
     """
+    sweep(folder)
     if not (folder / PUBLISHED).exists():
         return {}
     published = read_published(folder)

@@ -379,15 +379,29 @@ def _empty(folder: Path) -> None:
 
 def remove(folder: Path) -> None:
     """Remove a run, first its plan, last what says that its outputs are published: a kill in between leaves no run
-    that looks whole, and what can be removed."""
+    that looks whole, and what can be removed. What is left in the end goes aside in one step: an empty run beside a
+    whole output would be one of which nobody knows."""
     (folder / PLAN).unlink(missing_ok=True)
     last = (DETECTED, PUBLISHED)
     for path in sorted(folder.iterdir(), key=lambda path: (path.name in last, path.name == PUBLISHED)):
+        if path.name == PUBLISHED:
+            break
         if path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink()
-    folder.rmdir()
+    sweep(folder)
+    os.rename(folder, _aside(folder))
+    sweep(folder)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a kill at the very end of a run's removal has left aside."""
+    shutil.rmtree(_aside(folder), ignore_errors=True)
+
+
+def _aside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.removed")
 
 
 def check_run(folder: Path, *, deep: bool = False) -> dict[str, Any]:
