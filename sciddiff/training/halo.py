@@ -45,7 +45,9 @@ def halo_table(model: Model) -> dict[str, float]:
     for halo in SIZES:
         halo = -(-halo // unit) * unit
         origin, side = (row - halo, col - halo), core_side + 2 * halo
-        tiles = restore(model, _crop(obs, *origin, side=side, whole=whole_side), origins=[origin], steps=steps, method=method)
+        tiles = restore(
+            model, _crop(obs, *origin, side=side, whole=whole_side), origins=[origin], steps=steps, method=method
+        )
         core = slice(halo, halo + core_side)
         errors = [
             (tile[..., core, core] - full[..., row : row + core_side, col : col + core_side]).abs().max()
@@ -56,9 +58,9 @@ def halo_table(model: Model) -> dict[str, float]:
 
 
 def _busiest(change: Tensor, side: int, unit: int) -> tuple[int, int]:
-    """Row and column of the core of a side that the network changes most, so that the halo is not measured where it does nothing.
+    """Row and column of the core that the network changes most, so that the halo is not measured where it does nothing.
 
-    Of those that have room for the widest halo.
+    Of those of a side that have room for the widest halo.
     """
     room = -(-SIZES[-1] // unit) * unit
     inner = change[..., room:-room, room:-room].square().sum((0, 1))
@@ -68,7 +70,7 @@ def _busiest(change: Tensor, side: int, unit: int) -> tuple[int, int]:
 
 
 def _crop(obs: Observation, row: int, col: int, *, side: int, whole: int) -> Observation:
-    """The square window of the target grid, `whole` pixels wide, that starts at a row and column, with all its inputs."""
+    """The square window of a target grid `whole` pixels wide that starts at a row and column, with all its inputs."""
     parts = {}
     for name, image in obs.inputs.items():
         ratios = (whole // size for size in image.shape[-2:])
