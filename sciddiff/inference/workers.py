@@ -143,10 +143,11 @@ def _received(pipe: Connection, process: Any) -> Any:
 
 
 def _device(model: Model, number: int) -> str:
-    device = str(model.device)
-    if device != "cuda":
-        return device
-    return f"cuda:{number % torch.cuda.device_count()}"
+    """Where a process computes: where the model is, or on the GPUs from that one on, in turn."""
+    device = model.device
+    if device.type != "cuda":
+        return str(device)
+    return f"cuda:{((device.index or 0) + number) % torch.cuda.device_count()}"
 
 
 def _work(

@@ -163,10 +163,10 @@ def load(name_or_path: str | Path, *, device: str | torch.device = "cpu") -> Mod
         wrong = sorted(set(expected.items()) ^ set(metadata["shapes"].items()))
         raise ModelFileError(f"{path}: tensors do not match the recipe, first at {wrong[0][0]}")
     try:
-        weights: dict[str, Tensor] = load_file(path, device=str(device))
+        weights: dict[str, Tensor] = load_file(path)
     except SafetensorError as error:
         raise ModelFileError(f"{path} is corrupt: {error}") from error
-    root = weights.pop(ROOT).float()
+    root = weights.pop(ROOT).float().to(device)
     network = network.to_empty(device=device)
     network.load_state_dict({name.removeprefix("network."): value.float() for name, value in weights.items()})
     return Model(recipe, task, prepared(network), root, metadata["record"])

@@ -133,7 +133,7 @@ class CloudMask(OneImage):
         gain = uniform(generator, (b, 1, 1, 1), low=-0.3, high=0.5)
         gain = gain + uniform(generator, (b, c, 1, 1), low=-0.05, high=0.05)
         air = uniform(generator, (b, 1, 1, 1), low=-0.05, high=0.05).clamp(min=0)
-        law = (0.55 / torch.tensor(self.wavelengths)) ** 2.5
+        law = (0.55 / torch.tensor(self.wavelengths, device=air.device)) ** 2.5
         return clean * torch.exp(gain).to(clean) + (air * law[:, None, None]).to(clean)
 
     def _strength(self, clean: Tensor, generator: Generator) -> Tensor:
@@ -151,8 +151,8 @@ class CloudMask(OneImage):
         By how much is assumed, not measured: up to half at 1.6 um.
         """
         b, c, h, w = clean.shape
-        dark = torch.tensor(np.interp(self.wavelengths, list(ABSORBED), list(ABSORBED.values()))).float()
         level = uniform(generator, (b, 1), low=0.4, high=0.95) * uniform(generator, (b, c), low=0.95, high=1.05)
+        dark = torch.tensor(np.interp(self.wavelengths, list(ABSORBED), list(ABSORBED.values()))).to(level)
         level = level * (1 - uniform(generator, (b, 1), low=0, high=0.5) * dark)
         noise = fractal_noise((b, h, w), generator=generator, beta=2.0, lowest=8.0)
         texture = 0.85 + 0.3 * torch.special.ndtr(noise)

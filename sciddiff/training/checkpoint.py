@@ -19,8 +19,8 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     os.replace(partial, path)
 
 
-def read_checkpoint(path: Path, *, device: str) -> dict[str, Any] | None:
-    """The state last written, or None where there is none.
+def read_checkpoint(path: Path) -> dict[str, Any] | None:
+    """The state last written, in main memory, or None where there is none.
 
     Raises
     ------
@@ -30,7 +30,7 @@ def read_checkpoint(path: Path, *, device: str) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ModelFileError(f"{path} is not a checkpoint ({error}); delete it to start again") from error
     return state

@@ -96,10 +96,10 @@ class State:
         """Continue from what `to_dict` gave."""
         self.step, self.seconds = saved["step"], saved["seconds"]
         self.model.network.load_state_dict(saved["network"])
-        self.model = replace(self.model, residual_root=saved["residual_root"])
+        self.model = replace(self.model, residual_root=saved["residual_root"].to(self.model.device))
         self.weight.load_state_dict(saved["weight"])
         self.optimiser.load_state_dict(saved["optimiser"])
-        self.average.weights = saved["average"]
+        self.average.weights = {name: value.to(self.model.device) for name, value in saved["average"].items()}
 
 
 def start(recipe: Recipe, device: str) -> State:
@@ -235,7 +235,7 @@ def train(
     folder, key = _prepare(output), run_key(recipe)
     state = start(recipe, device)
     checkpoint = folder / "checkpoint.pt"
-    saved = read_checkpoint(checkpoint, device=device)
+    saved = read_checkpoint(checkpoint)
     if saved is not None and saved["key"] != key:
         raise OptionError(f"{checkpoint} is of another recipe; choose another folder or delete it")
     if saved is not None:
