@@ -99,6 +99,8 @@ def surveyed(model: Restorer, fitted: Fitted, request: Request) -> Request:
         raise OptionError("this model cannot be guided: there are no conditions that it may do without")
     if request.strength < 1 and fitted.changed is None:
         raise OptionError("strength says how far the input `image` may change; none is given")
+    if request.guidance.weaker is not None:
+        weaker_of(model, request.guidance.weaker, anew=True)
     others = {name: [_in_order(each) for each in given if each] for name, given in fitted.others.items()}
     return replace(request, instrument={**model.task.survey(fitted.image, others), **request.instrument})
 
@@ -457,14 +459,25 @@ def _guide(
     return Guide(hidden, guidance.scale, guidance.interval)
 
 
-def weaker_of(model: Restorer, path: str) -> Restorer:
+def weaker_of(model: Restorer, path: str, *, anew: bool = False) -> Restorer:
     """The model at a path, if it can stand at the origin of a model's guidance: the same in all but its network.
+
+    Parameters
+    ----------
+    model
+        The one that is guided.
+    path
+        Of the weaker one.
+    anew
+        Whether to read it, as a prediction does when it begins, if another file may have come to the path since.
 
     Raises
     ------
     OptionError
-        It is not.
+        It cannot.
     """
+    if anew:
+        _loaded.cache_clear()
     weaker = _loaded(path, str(model.residual_root.device))
     if weaker.recipe.task != model.recipe.task or weaker.recipe.bands != model.recipe.bands:
         raise OptionError(f"{path} has another task, or other bands, than {model.recipe.name}, which it is to guide")
