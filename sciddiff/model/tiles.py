@@ -102,7 +102,8 @@ def surveyed(model: Restorer, fitted: Fitted, request: Request) -> Request:
     if request.guidance.weaker is not None:
         weaker_of(model, request.guidance.weaker, anew=True)
     others = {name: [_in_order(each) for each in given if each] for name, given in fitted.others.items()}
-    return replace(request, instrument={**model.task.survey(fitted.image, others), **request.instrument})
+    found = model.task.survey(fitted.image, others, request.instrument)
+    return replace(request, instrument={**found, **request.instrument})
 
 
 def _in_order(fitted: Fitted) -> xr.DataArray:
