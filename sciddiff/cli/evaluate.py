@@ -1,6 +1,7 @@
 """`sciddiff evaluate`: how close an image is to a reference."""
 
 import math
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -154,7 +155,12 @@ def _print(found: "Evaluation") -> None:
 
 
 def _notes(found: "Evaluation") -> None:
-    planes = "" if found.planes == 1 else f" Figures are of {found.planes} planes a band."
+    planes = "" if found.planes == 1 else f" Figures are of {found.planes} planes a band; --json has those of each."
+    for method in found.scores:
+        if (worst := found.worst(method)) is not None:
+            band, row = worst
+            place = ", ".join(f"{name}={row[name]}" for name in takewhile(lambda name: name != "psnr", row))
+            click.echo(f"{method}: lowest PSNR of a plane {row['psnr']:.2f} dB, {band} at {place}.")
     if found.kind == "raster":
         click.echo(f"PSNR with a peak of {found.peak:g}. dB by size of detail: power above the reference's.{planes}")
         return

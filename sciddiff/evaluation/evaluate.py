@@ -13,11 +13,11 @@ from sciddiff import io
 from sciddiff.errors import InputError, OptionError
 from sciddiff.evaluation import metrics
 from sciddiff.evaluation.pairs import Array, Pairs, middle, pair, pixel_size
-from sciddiff.evaluation.scores_micro import score_channel
+from sciddiff.evaluation.scores_micro import Row, score_channel
 from sciddiff.evaluation.ssim import RADIUS, local_statistics, similarity
 
 Kind = Literal["raster", "micro"]
-Row = dict[str, float]
+Planes = dict[str, list[Row]]
 Tell = Callable[[int, int], None]
 
 PREDICTION = "prediction"
@@ -51,6 +51,9 @@ class Evaluation:
     curves
         By method: what was drawn over frequency, (n, 2): correlation with the reference of microscopy. Empty for
         rasters, whose octaves are among the scores.
+    by_plane
+        By method, then by band: figures of each plane of a stack, after its place, such as t and z, counted from 0. The
+        PSNR of microscopy is that in the plane's own range.
     """
 
     kind: Kind
@@ -61,6 +64,12 @@ class Evaluation:
     peak: float
     scores: Mapping[str, Mapping[str, Row]]
     curves: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    by_plane: Mapping[str, Planes] = field(default_factory=dict)
+
+    def worst(self, method: str) -> tuple[str, Row] | None:
+        """Band and figures of the plane of a stack with the lowest PSNR; None where there is one plane."""
+        planes = [(band, row) for band, rows in self.by_plane.get(method, {}).items() for row in rows]
+        return min(planes, key=lambda each: each[1]["psnr"], default=None) if self.planes > 1 else None
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the curves, for JSON."""
@@ -72,6 +81,7 @@ class Evaluation:
             "unit": self.unit,
             "peak": None if math.isnan(self.peak) else self.peak,
             "scores": {method: {band: dict(row) for band, row in rows.items()} for method, rows in self.scores.items()},
+            **({"by_plane": {name: dict(found) for name, found in self.by_plane.items()}} if self.planes > 1 else {}),
         }
 
 
@@ -130,14 +140,17 @@ def evaluate(
     count = _Count(progress, len(pairs) * len(bands))
     scores: dict[str, dict[str, Row]] = {}
     curves: dict[str, NDArray[np.float64]] = {}
+    by_plane: dict[str, Planes] = {}
     height = math.nan if chosen == "micro" else peak if peak is not None else _peak(reference, pairs[PREDICTION])
     for name, images_pair in pairs.items():
         if chosen == "raster":
-            scores[name] = _score_raster(images_pair, bands, peak=height, ratio=_ergas_ratio(pairs), step=count.step)
+            scores[name], by_plane[name] = _score_raster(
+                images_pair, bands, peak=height, ratio=_ergas_ratio(pairs), step=count.step
+            )
         else:
-            scores[name], curves[name] = _score_micro(images_pair, bands, step=count.step)
+            scores[name], curves[name], by_plane[name] = _score_micro(images_pair, bands, step=count.step)
     length, unit = pixel_size(reference)
-    return Evaluation(chosen, bands, len(pairs[PREDICTION].places), length, unit, height, scores, curves)
+    return Evaluation(chosen, bands, len(pairs[PREDICTION].places), length, unit, height, scores, curves, by_plane)
 
 
 class _Count:
@@ -172,26 +185,32 @@ def _peak(reference: xr.DataArray, pairs: Pairs) -> float:
 
 def _score_raster(
     pairs: Pairs, bands: Sequence[str], *, peak: float, ratio: int, step: Callable[[], None]
-) -> dict[str, Row]:
+) -> tuple[dict[str, Row], Planes]:
     rows: dict[str, Row] = {}
+    planes: Planes = {}
     pooled: list[tuple[float, int]] = []
     relative: list[float] = []
     for number, band in enumerate(bands):
         square, count, total = 0.0, 0, 0.0
         similar: list[float] = []
         octaves: list[Row] = []
-        for image, truth in pairs.planes(number):
+        own: list[Row] = []
+        for place, (image, truth) in zip(pairs.places, pairs.planes(number)):
             known = np.isfinite(truth)
             if not known.any():
                 continue
-            square += float(((image[known].astype(np.float64) - truth[known]) ** 2).sum())
+            squares = float(((image[known].astype(np.float64) - truth[known]) ** 2).sum())
+            pixels = int(known.sum())
+            square, count = square + squares, count + pixels
             total += float(truth[known].sum(dtype=np.float64))
-            count += int(known.sum())
             similar.append(_ssim(image, truth, peak))
+            error = squares / pixels
+            own.append({**place, "psnr": metrics.decibels(error, peak), "rmse": math.sqrt(error), "ssim": similar[-1]})
             octaves.append(_octaves(image, truth))
         step()
         if not count:
             continue
+        planes[band] = own
         error = square / count
         pooled.append((square, count))
         if total:
@@ -213,7 +232,7 @@ def _score_raster(
         "sam": _sam(pairs) if len(rows) > 1 else math.nan,
         "ergas": 100 / ratio * math.sqrt(_mean(relative)) if relative else math.nan,
     }
-    return rows
+    return rows, planes
 
 
 def _ssim(image: Array, truth: Array, peak: float) -> float:
@@ -248,21 +267,22 @@ def _sam(pairs: Pairs) -> float:
 
 def _score_micro(
     pairs: Pairs, bands: Sequence[str], *, step: Callable[[], None]
-) -> tuple[dict[str, Row], NDArray[np.float64]]:
+) -> tuple[dict[str, Row], NDArray[np.float64], Planes]:
     rows: dict[str, Row] = {}
+    planes: Planes = {}
     curves = []
     for number, band in enumerate(bands):
         if pairs.bands[number] is not None:
             found = score_channel(pairs, number)
             if found is not None:
-                rows[band], curve = found
-                curves += [curve] if curve.size else []
+                rows[band], planes[band] = found.scores, found.planes
+                curves += [found.curve] if found.curve.size else []
         step()
     if not rows:
         raise InputError("no pixel is valid in both images: nothing to compare")
     means = _mean_rows(rows.values())
     rows[OVERALL] = {name: means[name] for name in AVERAGED if name in means}
-    return rows, np.mean(curves, 0) if curves else np.empty((0, 2))
+    return rows, np.mean(curves, 0) if curves else np.empty((0, 2)), planes
 
 
 def _mean(values: Iterable[float]) -> float:

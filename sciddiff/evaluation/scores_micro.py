@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +17,19 @@ CROP = 256
 """Side of the middle of a stack whose correlation along z is taken."""
 LEAST_PLANES = 8
 """Of a stack for a correlation along z."""
+SIMILAR = ("micro_ssim", "micro_ms3im", "spectral_bias", "spectral_distance")
+Row = dict[str, float]
 
 
-def score_channel(pairs: Pairs, band: int) -> tuple[dict[str, float], NDArray[np.float64]] | None:
+class ChannelScores(NamedTuple):
+    """What `score_channel` finds: figures of all planes, a curve over frequency, figures of each plane."""
+
+    scores: Row
+    curve: NDArray[np.float64]
+    planes: list[Row]
+
+
+def score_channel(pairs: Pairs, band: int) -> ChannelScores | None:
     """Score a channel; None where nothing is valid or the reference is flat.
 
     Parameters
@@ -37,41 +48,61 @@ def score_channel(pairs: Pairs, band: int) -> tuple[dict[str, float], NDArray[np
         of most contrast.
     curve
         Frequency and correlation, (n, 2); empty where pixels are missing.
+    planes
+        Of each with contrast its place, such as t and z, its `psnr` (in its own range), `micro_ssim`, `micro_ms3im` and
+        `spectral_*`.
     """
     moments, contrast, richest = Moments(), -1.0, None
+    planes: list[Row] = []
     for place in pairs.places:
         image, truth = pairs.plane(band, place)
         own = Moments.of(image, truth)
         moments += own
+        planes.append({**place, "psnr": own.psnr})
         if own.count and own.yy / own.count > contrast:
             contrast, richest = own.yy / own.count, place
     if richest is None or not moments.high > moments.low:
         return None
     length, _ = pixel_size(pairs.reference)
     curve = _mean_curve(pairs, band, length)
-    scores = {"psnr": moments.psnr, **_similarity(pairs, band), **_resolution(curve)}
+    similar = _similarity(pairs, band)
+    planes = [
+        _known(plane | more) for plane, more in zip(planes, similar, strict=True) if not math.isnan(plane["psnr"])
+    ]
+    scores = {"psnr": moments.psnr, **_means(similar), **_resolution(curve)}
     if curve is not None:
         scores["resolution_z"] = _along_z(pairs, band, richest, length)
     scores |= compare_objects(*(middle(part) for part in pairs.plane(band, richest)))
     drawn = np.empty((0, 2)) if curve is None else np.stack([curve.frequency, curve.correlation], 1)
-    return {name: value for name, value in scores.items() if not math.isnan(value)}, drawn
+    return ChannelScores(_known(scores), drawn, planes)
 
 
-def _similarity(pairs: Pairs, band: int) -> dict[str, float]:
+def _known(row: Row) -> Row:
+    return {name: value for name, value in row.items() if not math.isnan(value)}
+
+
+def _similarity(pairs: Pairs, band: int) -> list[Row]:
+    """Of each plane; empty where there is nothing to compare."""
     try:
         fit = fit_micro(pairs.planes(band))
     except InputError:  # no plane holds one window
-        return {}
-    rows = []
+        return [{} for _ in pairs.places]
+    rows: list[Row] = []
     for image, truth in pairs.planes(band):
         parts = fit.scale * middle(image), middle(truth)
         if not np.isfinite(parts[1]).any():
+            rows.append({})
             continue
         spectral = metrics.spectral_distance(parts[0][None], parts[1][None])
-        rows.append((micro_ssim(image, truth, fit=fit), micro_ms3im(image, truth, fit=fit), *spectral))
-    names = ("micro_ssim", "micro_ms3im", "spectral_bias", "spectral_distance")
-    means = np.ma.masked_invalid(np.array(rows)).mean(0).filled(np.nan)
-    return dict(zip(names, means.tolist()))
+        similar = micro_ssim(image, truth, fit=fit), micro_ms3im(image, truth, fit=fit)
+        rows.append(dict(zip(SIMILAR, (*similar, *spectral), strict=True)))
+    return rows
+
+
+def _means(rows: list[Row]) -> Row:
+    figures = np.array([list(row.values()) for row in rows if row]).reshape(-1, len(SIMILAR))
+    means = np.ma.masked_invalid(figures).mean(0).filled(np.nan)
+    return dict(zip(SIMILAR, means.tolist(), strict=True))
 
 
 def _whole(pairs: Pairs, band: int) -> Iterator[tuple[Array, Array]]:

@@ -28,7 +28,7 @@ from sciddiff.model.engine import Restorer
 from sciddiff.model.fit import Fitted, Stored, fit_all, result_profile
 from sciddiff.model.layout import TOLERANCE, Layout, lay_out
 from sciddiff.model.sections import AT_ONCE
-from sciddiff.model.tiles import Guidance, Request, surveyed
+from sciddiff.model.tiles import Guidance, Request, surveyed, weaker_of
 from sciddiff.recipe import to_yaml
 from sciddiff.tasks import Task
 
@@ -351,6 +351,12 @@ def model_hash(model: Restorer) -> str:
     return digest.hexdigest()
 
 
+def weaker_hash(model: Restorer, guidance: Guidance) -> dict[str, str]:
+    """`weaker`: the hash of what lies at the path of the weaker model now; nothing where guidance has none."""
+    path = guidance.weaker
+    return {} if path is None else {"weaker": model_hash(weaker_of(model, path, anew=True))}
+
+
 def fingerprint(source: str) -> list[list[Any]]:
     """Name, size and time of change of the files behind an input; before them, of what is no plain path, its address.
 
@@ -372,6 +378,7 @@ def asked(
         {
             "version": __version__,
             "model": model_hash(model),
+            **weaker_hash(model, request.guidance),
             "input": {name: [fingerprint(path) for path in given] for name, given in paths.items()},
             **asdict(request),
             "outputs": [[name, path.name, list(results)] for name, path, results in outputs],
@@ -407,6 +414,7 @@ def provenance(
         "SAMPLES": str(request.samples),
         "SEED": str(request.seed),
         "INSTRUMENT": json.dumps({name: list(numbers) for name, numbers in request.instrument.items()}),
+        **{f"{name.upper()}_SHA256": digest for name, digest in weaker_hash(model, request.guidance).items()},
         **_led(request),
         "HALO": str(layout.halo),
         "DEVICE": str(model.device),

@@ -20,12 +20,11 @@ from sciddiff.errors import InterruptedRun, OptionError, OutputError, OutputExis
 from sciddiff.inference.files import predict_file
 from sciddiff.inference.layouts import Layouts, Made, Mask, write_mask
 from sciddiff.inference.manifest import Line, Manifest
-from sciddiff.inference.plan import fingerprint, model_hash
+from sciddiff.inference.plan import fingerprint, model_hash, weaker_hash
 from sciddiff.inference.wish import Wish, for_stack, task_of, told
 from sciddiff.inference.workers import TURN, fresh_context
 from sciddiff.model import Model
 from sciddiff.model.fit import Stored
-from sciddiff.model.tiles import weaker_of
 from sciddiff.stopping import NAMES, stop_signals
 
 FOLDERS = "images", "labels"
@@ -170,9 +169,8 @@ def _key(job: _Job, model: Model) -> dict[str, Any]:
     wish = job.wish
     paths = [*wish.masks, *(path for path in (wish.style, wish.image, wish.region) if path)]
     key = {name: value for name, value in asdict(wish).items() if name != "count"}
-    key |= {"model": model_hash(model), "steps": job.steps, "files": [fingerprint(path) for path in paths]}
-    if wish.guidance.weaker is not None:
-        key["weaker"] = model_hash(weaker_of(model, wish.guidance.weaker))
+    key |= {"model": model_hash(model), **weaker_hash(model, wish.guidance), "steps": job.steps}
+    key["files"] = [fingerprint(path) for path in paths]
     plain: dict[str, Any] = json.loads(json.dumps(key))
     return plain
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sciddiff.io.bands import band_names, describe_bands, match_bands
-    from sciddiff.io.image import from_array, grid_of, read_window
+    from sciddiff.io.image import completed, from_array, grid_of, read_window
     from sciddiff.io.profile import BandProfile, RasterProfile, RasterWarning, plain_profile, rescale_profile
     from sciddiff.io.raster import open  # noqa: A004 - the name is part of the interface
     from sciddiff.io.restated import stated, with_axes
@@ -27,6 +27,7 @@ _HOMES = {
     "band_names": "bands",
     "describe_bands": "bands",
     "StackProfile": "stack_profile",
+    "completed": "image",
     "from_array": "image",
     "grid_of": "image",
     "kind_of": "target",
@@ -48,6 +49,7 @@ __all__ = [
     "RasterWriter",
     "StackProfile",
     "band_names",
+    "completed",
     "describe_bands",
     "from_array",
     "grid_of",

@@ -118,6 +118,49 @@ def assemble(
     return image
 
 
+def completed(image: xr.DataArray) -> xr.DataArray:
+    """Return an array as an image: dims in their order, names of the bands, validity; itself where it has all these.
+
+    Parameters
+    ----------
+    image
+        With dims y and x and any of band, t and z, in any order; of integers or of floats, chunked or not. A scalar
+        coordinate, such as the plane that was chosen of a stack, stays where its dim comes back.
+
+    Returns
+    -------
+    xarray.DataArray
+        (band, y, x), or (band, t, z, y, x) where there was t or z. Pixels that are not finite are invalid, whatever
+        `valid` says; all others are valid where it is not there.
+
+    Raises
+    ------
+    InputError
+        Other dims, or complex values.
+    """
+    given = {str(dim) for dim in image.dims}
+    if not {"y", "x"} <= given <= set(STACK_DIMS):
+        told = ", ".join(f"{dim}={size}" for dim, size in image.sizes.items())
+        raise InputError(
+            f"the array has the dims {told}; an image has y and x, and of band, t and z those that it needs"
+        )
+    dims = STACK_DIMS if given & {"t", "z"} else DIMS
+    named = "band" in image.coords and image.coords["band"].dtype.kind in "UO"
+    if image.dims == dims and image.dtype.kind == "f" and named and "valid" in image.coords:
+        return image
+    if image.dtype.kind not in "biuf":
+        raise InputError(f"values are {image.dtype}; an image holds real numbers")
+    whole = image.expand_dims([dim for dim in dims if dim not in given]).transpose(*dims)
+    if whole.dtype.kind != "f" or whole.dtype.itemsize == 2:
+        whole = whole.astype(np.float32 if whole.dtype.itemsize <= 2 else np.float64)
+    valid = np.isfinite(whole.variable)
+    if "valid" in image.coords:
+        valid = (valid & image.coords["valid"].variable).transpose(*dims)
+    whole = whole.assign_coords(band=band_list(whole), valid=valid)
+    whole.encoding = image.encoding
+    return whole
+
+
 def grid_coords(grid: GeoBox) -> dict[str, xr.Variable]:
     """Return x and y of pixel centres and the scalar that holds CRS and affine, as odc-geo and rioxarray read them.
 

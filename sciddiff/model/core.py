@@ -103,7 +103,8 @@ class Model:
         Parameters
         ----------
         image
-            As `sciddiff.open` gives it; or an array or tensor (bands, h, w) in the model's order of bands.
+            As `sciddiff.open` gives it, or any DataArray with dims y and x and of band, t and z those that it needs,
+            its finite pixels valid; or an array or tensor (bands, h, w) in the model's order of bands.
         inputs
             The task's other inputs by name, such as {"pan": sciddiff.open("pan.tif")}; several of one name as a list.
             Where the task names a detector and no `mask` is given, the detector looks for clouds and shadows first.
@@ -138,7 +139,8 @@ class Model:
         """
         image = self._as_image(image)
         others = {
-            name: [given] if isinstance(given, xr.DataArray) else list(given) for name, given in (inputs or {}).items()
+            name: [io.completed(each) for each in ([given] if isinstance(given, xr.DataArray) else given)]
+            for name, given in (inputs or {}).items()
         }
         others = with_masks(self.recipe, self.task, image, others, on=self.device)
         fitted = fit_all(self.recipe, self.task, image, others)
@@ -164,7 +166,7 @@ class Model:
 
     def _as_image(self, image: xr.DataArray | NDArray[np.floating] | Tensor) -> xr.DataArray:
         if isinstance(image, xr.DataArray):
-            return image
+            return io.completed(image)
         values = image.detach().cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
         bands = self.task.inputs[0].bands
         if self.task.inputs[0].is_labels and values.ndim == 2:

@@ -99,8 +99,11 @@ def surveyed(model: Restorer, fitted: Fitted, request: Request) -> Request:
         raise OptionError("this model cannot be guided: there are no conditions that it may do without")
     if request.strength < 1 and fitted.changed is None:
         raise OptionError("strength says how far the input `image` may change; none is given")
+    if request.guidance.weaker is not None:
+        weaker_of(model, request.guidance.weaker, anew=True)
     others = {name: [_in_order(each) for each in given if each] for name, given in fitted.others.items()}
-    return replace(request, instrument={**model.task.survey(fitted.image, others), **request.instrument})
+    found = model.task.survey(fitted.image, others, request.instrument)
+    return replace(request, instrument={**found, **request.instrument})
 
 
 def _in_order(fitted: Fitted) -> xr.DataArray:
@@ -275,8 +278,10 @@ def _cut(
     """A result where the mask is, in the channels asked for; NaN elsewhere, and where nothing was computed."""
     if found is None:
         return np.full(mask.shape, np.nan, dtype)
-    result: NDArray[np.floating] = np.where(mask, found[name][list(channels)], np.nan)
-    return result.astype(dtype, copy=False)
+    result = found[name][list(channels)].astype(dtype, copy=False)
+    if not mask.all():
+        np.copyto(result, np.nan, where=~mask)
+    return result
 
 
 def at_once(model: Restorer, batch: int) -> int:
@@ -337,13 +342,13 @@ def _known(
     result = np.zeros((channels or len(given.positions), len(rows), len(cols)), bool)
     if not (inside[0].any() and inside[1].any()):
         return result
-    rows, cols = rows[inside[0]], cols[inside[1]]
+    place = [slice(at.argmax(), at.argmax() + at.sum()) for at in inside]  # without a gap, for both only grow
+    rows, cols = rows[place[0]], cols[place[1]]
     part = given.image.isel(y=slice(rows[0], rows[-1] + 1), x=slice(cols[0], cols[-1] + 1))
     block = part.coords["valid"].values
     if spec.is_mask:
         block = block & (part.values != 0)
-    wanted = np.ix_(*inside)
-    result[:, wanted[0], wanted[1]] = block[:, rows - rows[0]][:, :, cols - cols[0]]
+    result[:, *place] = block[:, :, cols - cols[0]][:, rows - rows[0]]  # whole rows last, of which there are more
     return result
 
 
@@ -457,14 +462,25 @@ def _guide(
     return Guide(hidden, guidance.scale, guidance.interval)
 
 
-def weaker_of(model: Restorer, path: str) -> Restorer:
+def weaker_of(model: Restorer, path: str, *, anew: bool = False) -> Restorer:
     """The model at a path, if it can stand at the origin of a model's guidance: the same in all but its network.
+
+    Parameters
+    ----------
+    model
+        The one that is guided.
+    path
+        Of the weaker one.
+    anew
+        Whether to read it, as a prediction does when it begins, if another file may have come to the path since.
 
     Raises
     ------
     OptionError
-        It is not.
+        It cannot.
     """
+    if anew:
+        _loaded.cache_clear()
     weaker = _loaded(path, str(model.residual_root.device))
     if weaker.recipe.task != model.recipe.task or weaker.recipe.bands != model.recipe.bands:
         raise OptionError(f"{path} has another task, or other bands, than {model.recipe.name}, which it is to guide")
@@ -521,16 +537,16 @@ def _core(value: Tensor, layout: Layout, window: Window) -> NDArray[np.floating]
 
 def _summary(stream: Iterator[Tensor]) -> dict[str, Tensor]:
     """Mean, first sample, spread and 90 % interval, the samples taken one by one (Welford 1962)."""
-    mean = next(stream)
-    results = {"mean": mean}
-    average, square, count = torch.zeros_like(mean), torch.zeros_like(mean), 0
-    for sample in stream:
-        count += 1
-        results.setdefault("sample", sample)
+    results = {"mean": next(stream)}
+    count, square = 0, torch.zeros(())
+    for count, sample in enumerate(stream, 1):
+        if count == 1:
+            average = results["sample"] = sample
+            continue
         change = sample - average
-        average += change / count
-        square += change * (sample - average)
+        average = average + change / count
+        square = square + change * (sample - average)
     if count > 1:
-        std = torch.sqrt(square / (count - 1))
+        mean, std = results["mean"], torch.sqrt(square / (count - 1))
         results |= {"std": std, "lower": mean - INTERVAL * std, "upper": mean + INTERVAL * std}
     return results

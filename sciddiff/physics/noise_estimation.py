@@ -35,6 +35,13 @@ _PIECES = 24  # of the range of means, from which the first line is drawn
 _ROUNDS = 12  # of the reweighted fit
 
 
+class _Told(NamedTuple):
+    """Numbers of the line that are known beforehand."""
+
+    gain: float | None = None
+    variance: float | None = None
+
+
 class _Blocks(NamedTuple):
     """Mean, variance by the second difference and by the means of quarters (alike for pure noise), share clipped."""
 
@@ -44,7 +51,9 @@ class _Blocks(NamedTuple):
     clipped: Double
 
 
-def noise_law(planes: Array, *, spacing: int = 1) -> tuple[float, float]:
+def noise_law(
+    planes: Array, *, spacing: int = 1, gain: float | None = None, variance: float | None = None
+) -> tuple[float, float]:
     """Estimate the noise law of images from themselves.
 
     Parameters
@@ -54,18 +63,22 @@ def noise_law(planes: Array, *, spacing: int = 1) -> tuple[float, float]:
     spacing
         Pixels between the taps of the second difference. Two where the noise of neighbours is correlated (interpolated,
         slightly smoothed or demosaiced images): one would see too little of it; but two sees more texture.
+    gain, variance
+        a or b where it is known: it stays, and the other is that of the line through the blocks that has it.
 
     Returns
     -------
     a, b
-        In units and squared units of the image: a >= 0, and a y + b > 0 over the range of its block means. Rounding is
-        part of b.
+        In units and squared units of the image: a >= 0, and a y + b > 0 over the range of its block means, but where a
+        `variance` that was given forbids it. Rounding is part of b.
 
     Raises
     ------
     InputError
         For planes with fewer than `MIN_BLOCKS` usable blocks of `BLOCK` pixels, or without any noise.
     """
+    if gain is not None and variance is not None:
+        return gain, variance
     image = np.asarray(planes, np.float64)
     blocks = _blocks(image.reshape(-1, *image.shape[-2:]), spacing)
     if blocks.mean.size < MIN_BLOCKS:
@@ -75,7 +88,8 @@ def noise_law(planes: Array, *, spacing: int = 1) -> tuple[float, float]:
         )
     if (blocks.variance > 0).sum() < MIN_BLOCKS:
         raise InputError("almost all blocks are constant; there is no noise to estimate: give its law instead")
-    return _bounded(_fit(_unclipped(blocks)), blocks)
+    told = _Told(gain, variance)
+    return _bounded(_fit(_unclipped(blocks), told), blocks, told)
 
 
 def _blocks(planes: Double, spacing: int) -> _Blocks:
@@ -133,9 +147,9 @@ def _tiles(image: Double) -> Double:
     return cut.swapaxes(1, 2).reshape(-1, BLOCK, BLOCK)
 
 
-def _fit(blocks: _Blocks) -> tuple[float, float]:
+def _fit(blocks: _Blocks, told: _Told) -> tuple[float, float]:
     """Line through the blocks that hold nothing but noise: reweighted by the line itself, texture left out."""
-    line = _lower_line(blocks)
+    line = _lower_line(blocks, told)
     spread = 0.35  # relative standard deviation of a block's variance, for Gaussian noise; measured below
     for _ in range(_ROUNDS):
         expected = _positive(line, blocks)
@@ -143,24 +157,31 @@ def _fit(blocks: _Blocks) -> tuple[float, float]:
         smooth &= blocks.variance > 0
         if smooth.sum() < MIN_BLOCKS // 2:
             break
-        line = _line(blocks.mean[smooth], blocks.variance[smooth], expected[smooth])
+        line = _line(blocks.mean[smooth], blocks.variance[smooth], expected[smooth], told)
         ratio = blocks.variance[smooth] / _positive(line, blocks)[smooth]
         spread = float(np.clip(1.4826 * np.median(np.abs(ratio - np.median(ratio))), 0.2, 0.6))
     return line
 
 
-def _lower_line(blocks: _Blocks) -> tuple[float, float]:
+def _lower_line(blocks: _Blocks, told: _Told) -> tuple[float, float]:
     """First line: the lower fifth of the variances in each piece of the range of means."""
     pieces = _pieces(blocks)
     mean = np.array([blocks.mean[piece].mean() for piece in pieces])
     low = np.array([np.quantile(blocks.variance[piece], 0.2) for piece in pieces])
-    return _line(mean, low, np.maximum(low, _floor(blocks)))
+    return _line(mean, low, np.maximum(low, _floor(blocks)), told)
 
 
-def _line(mean: Double, variance: Double, expected: Double) -> tuple[float, float]:
-    """Line of least relative squares, a >= 0."""
+def _line(mean: Double, variance: Double, expected: Double, told: _Told) -> tuple[float, float]:
+    """Line of least relative squares, a >= 0, with what is told of it."""
     weight = expected**-2 / (expected**-2).sum()
     centre, level = weight @ mean, weight @ variance
+    if told.variance is not None:
+        power = weight @ mean**2
+        return max(
+            0.0, float(weight @ (mean * (variance - told.variance)) / power)
+        ) if power > 0 else 0.0, told.variance
+    if told.gain is not None:
+        return told.gain, float(level - told.gain * centre)
     moment = weight @ (mean - centre) ** 2
     a = max(0.0, weight @ ((mean - centre) * (variance - level)) / moment) if moment > 0 else 0.0
     return float(a), float(level - a * centre)
@@ -174,13 +195,20 @@ def _floor(blocks: _Blocks) -> float:
     return float(FLOOR * np.median(blocks.variance[blocks.variance > 0]))
 
 
-def _bounded(line: tuple[float, float], blocks: _Blocks) -> tuple[float, float]:
-    """Turn a line that falls to zero in the image's range about the mean block, until it does not."""
+def _bounded(line: tuple[float, float], blocks: _Blocks, told: _Told) -> tuple[float, float]:
+    """Turn a line that falls to zero in the image's range about the mean block, until it does not.
+
+    One whose slope is told is lifted; one whose height at zero is told gets steeper, where that helps.
+    """
     a, b = line
     low, middle = blocks.mean.min(), blocks.mean.mean()
     floor = _floor(blocks)
     if a * low + b >= floor:
         return line
+    if told.gain is not None:
+        return a, float(floor - a * low)
+    if told.variance is not None:
+        return float((floor - b) / low) if low > 0 else a, b
     level = max(a * middle + b, floor)
     a = (level - floor) / (middle - low) if middle > low else 0.0
     return float(a), float(level - a * middle)

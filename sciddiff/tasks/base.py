@@ -186,7 +186,12 @@ class Task(Protocol):
         """
         ...
 
-    def survey(self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]] | None = None) -> Instrument:
+    def survey(
+        self,
+        image: xr.DataArray,
+        others: Mapping[str, Sequence[xr.DataArray]] | None = None,
+        told: Instrument | None = None,
+    ) -> Instrument:
         """Numbers of the instrument that the whole image or stack tells, found before the first window.
 
         Parameters
@@ -195,11 +200,13 @@ class Task(Protocol):
             (band, [t, z,] y, x), lazy.
         others
             The other inputs by name.
+        told
+            What the user tells: it goes before what is found, which is found in its light.
 
         Returns
         -------
         dict
-            One number a band by name; what the user tells goes before it.
+            One number a band by name.
         """
         ...
 
@@ -302,7 +309,12 @@ class OneImage:
     def check(self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]]) -> None:
         """Any values will do."""
 
-    def survey(self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]] | None = None) -> Instrument:
+    def survey(
+        self,
+        image: xr.DataArray,
+        others: Mapping[str, Sequence[xr.DataArray]] | None = None,
+        told: Instrument | None = None,
+    ) -> Instrument:
         """Nothing."""
         return {}
 

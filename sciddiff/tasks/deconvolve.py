@@ -60,7 +60,12 @@ class Deconvolve(OneImage):
 
     # ---- observations ----
 
-    def survey(self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]] | None = None) -> Instrument:
+    def survey(
+        self,
+        image: xr.DataArray,
+        others: Mapping[str, Sequence[xr.DataArray]] | None = None,
+        told: Instrument | None = None,
+    ) -> Instrument:
         """Widths from the optics that the file tells, where it tells those of all channels; noise from the image.
 
         Returns

@@ -82,20 +82,46 @@ class Denoise(OneImage):
 
     # ---- observations ----
 
-    def survey(self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]] | None = None) -> Instrument:
+    def survey(
+        self,
+        image: xr.DataArray,
+        others: Mapping[str, Sequence[xr.DataArray]] | None = None,
+        told: Instrument | None = None,
+    ) -> Instrument:
         """Measure the noise law of an image, see `physics.noise_estimation`.
 
         Parameters
         ----------
         image
             (band, [t, z,] y, x); all planes of a channel have one law. Of large ones a part is read.
+        others
+            None.
+        told
+            Where one of the two is told, the other is estimated of the line that has it; where both are, nothing is
+            measured.
 
         Returns
         -------
         Instrument
             `gain` and `variance`, one number a channel.
+
+        Raises
+        ------
+        InputError
+            There is nothing to estimate from; see `noise_law`.
+        OptionError
+            What is told is out of its range, or is neither.
         """
-        laws = [noise_law(sampled(image.isel(band=at))) for at in range(image.sizes["band"])]
+        channels = image.sizes["band"]
+        limits = {name: (low, high, channels) for name, (low, high, _) in LIMITS.items()}
+        known = checked(told, limits, task="denoising")
+        if len(known) == len(LIMITS):
+            return known
+        told_of = partial(_of_channel, known)
+        laws = [
+            noise_law(sampled(image.isel(band=at)), gain=told_of("gain", at), variance=told_of("variance", at))
+            for at in range(channels)
+        ]
         gains, variances = zip(*laws, strict=True)
         return {"gain": gains, "variance": variances}
 
@@ -251,6 +277,11 @@ class Denoise(OneImage):
             for each, own in zip(image, law)
         ]
         return torch.from_numpy(np.stack(done))[:, None].to(image)
+
+
+def _of_channel(told: Instrument, name: str, at: int) -> float | None:
+    """A number that was told for each channel, or one for all."""
+    return told[name][at % len(told[name])] if name in told else None
 
 
 def _column(numbers: Tensor) -> Tensor:

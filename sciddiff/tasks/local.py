@@ -19,9 +19,8 @@ RADIUS = DETAIL // 2 + 2 * (NEAR // 2 + 2) * CELL
 
 def box_mean(image: Tensor, side: int) -> Tensor:
     """Mean over a square window, edges continued by their last pixel; (b, c, h, w)."""
-    pad = side // 2
-    rows = _window_sum(F.pad(image, (0, 0, pad, pad), mode="replicate"), side, dim=2)
-    return _window_sum(F.pad(rows, (pad, pad, 0, 0), mode="replicate"), side, dim=3) / side**2
+    padded = F.pad(image, (side // 2,) * 4, mode="replicate")
+    return _window_sum(_window_sum(padded, side, dim=2), side, dim=3) / side**2
 
 
 def box_mean_along(image: Tensor, side: int, *, dim: int) -> Tensor:

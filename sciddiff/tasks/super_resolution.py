@@ -53,7 +53,12 @@ class SuperResolution(OneImage):
 
     # ---- observations ----
 
-    def survey(self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]] | None = None) -> Instrument:
+    def survey(
+        self,
+        image: xr.DataArray,
+        others: Mapping[str, Sequence[xr.DataArray]] | None = None,
+        told: Instrument | None = None,
+    ) -> Instrument:
         """The MTF that a microscope's optics mean, channel by channel, where the file tells of all of them.
 
         What the optics do not pass, and pixels that are too coarse for them, are warned of.

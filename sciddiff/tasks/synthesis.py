@@ -122,7 +122,12 @@ class Synthesis(OneImage):
                 told = ", ".join(f"{name} {value}" for name, value in self.settings.classes.items())
                 raise InputError(f"the mask holds the classes {unknown[:8].tolist()}; the model knows {told}")
 
-    def survey(self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]] | None = None) -> Instrument:
+    def survey(
+        self,
+        image: xr.DataArray,
+        others: Mapping[str, Sequence[xr.DataArray]] | None = None,
+        told: Instrument | None = None,
+    ) -> Instrument:
         """Levels of the image that is changed, `dark` and `bright`."""
         given = (others or {}).get(CHANGED)
         if not given or not self.levelled:

@@ -60,7 +60,12 @@ class Translate(OneImage):
         """Where all bands of the image are."""
         return np.asarray(known["image"].all(0))
 
-    def survey(self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]] | None = None) -> Instrument:
+    def survey(
+        self,
+        image: xr.DataArray,
+        others: Mapping[str, Sequence[xr.DataArray]] | None = None,
+        told: Instrument | None = None,
+    ) -> Instrument:
         """Levels of each band, in the model's order: `dark` and `bright`."""
         names = [str(name) for name in image.band.values]
         try:

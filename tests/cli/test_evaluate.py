@@ -89,6 +89,21 @@ def test_microscopy_is_scored_by_its_own_metrics(call: Call, cells: dict[str, Pa
     assert rows["prediction"]["overall"]["true_up_to"] > rows["noisy"]["overall"]["true_up_to"]
 
 
+def test_of_a_stack_the_worst_plane_is_told(call: Call, tmp_path: Path):
+    rng = np.random.default_rng(1)
+    truth = np.stack([ndimage.gaussian_filter(rng.normal(300, 900, (64, 64)), 3) for _ in range(3)]) + 500
+    noise = np.array([2, 20, 2])[:, None, None] * rng.normal(0, 1, truth.shape)
+    for name, values in (("truth", truth), ("result", truth + noise)):
+        tifffile.imwrite(tmp_path / f"{name}.tif", values.astype("uint16"), imagej=True, metadata={"axes": "ZYX"})
+    arguments = ("evaluate", "-q", tmp_path / "result.tif", tmp_path / "truth.tif")
+    shown = call(*arguments).stdout
+    assert "Figures are of 3 planes a band; --json has those of each." in shown
+    planes = json.loads(call(*arguments, "--json").stdout)["by_plane"]["prediction"]
+    ((band, rows),) = planes.items()
+    assert [row["z"] for row in rows] == [0, 1, 2]
+    assert f"prediction: lowest PSNR of a plane {rows[1]['psnr']:.2f} dB, {band} at t=0, z=1." in shown
+
+
 def test_the_kind_can_be_told(call: Call, cells: dict[str, Path]):
     told = json.loads(call("evaluate", "-q", cells["result"], cells["truth"], "--kind", "raster", "--json").stdout)
     assert told["scores"]["prediction"]["overall"]["rmse"] == pytest.approx(4, rel=0.1)

@@ -97,6 +97,41 @@ def test_a_stack_is_scored_plane_by_plane_and_never_held_whole(monkeypatch: pyte
     assert len(found.curves["prediction"])
 
 
+def test_each_plane_of_a_stack_has_its_figures_and_the_worst_is_named():
+    truth = scene((2, 2, 3, 48, 48))
+    noise = np.array([[0.01, 0.02, 0.08], [0.03, 0.01, 0.02]])[None, ..., None, None]
+    result = truth + noise * np.random.default_rng(1).normal(0, 1, truth.shape).astype("float32")
+    result[1, 1, 1] = np.nan
+    found = evaluate(stack(result), stack(truth))
+    planes = found.by_plane["prediction"]
+    assert [(row["t"], row["z"]) for row in planes["dna"]] == [(t, z) for t in range(2) for z in range(3)]
+    assert [(row["t"], row["z"]) for row in planes["actin"]] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 2)]
+    fit = micro.fit_micro(list(zip(result[0].reshape(-1, 48, 48), truth[0].reshape(-1, 48, 48))))
+    for row in planes["dna"]:
+        pair = result[0, row["t"], row["z"]], truth[0, row["t"], row["z"]]
+        assert row["psnr"] == pytest.approx(micro.range_invariant_psnr(*pair))
+        assert row["micro_ssim"] == pytest.approx(micro.micro_ssim(*pair, fit=fit))
+    mean = np.mean([row["micro_ssim"] for row in planes["actin"]])
+    assert found.scores["prediction"]["actin"]["micro_ssim"] == pytest.approx(mean)
+    worst = found.worst("prediction")
+    assert worst is not None
+    assert (worst[1]["t"], worst[1]["z"]) == (0, 2)
+    assert json.loads(json.dumps(found.to_dict()))["by_plane"]["prediction"] == planes
+    one = evaluate(stack(result[:, :1, :1]), stack(truth[:, :1, :1]))
+    assert one.worst("prediction") is None
+    assert "by_plane" not in one.to_dict()
+
+
+def test_each_date_of_rasters_has_its_figures():
+    truth = scene((2, 3, 1, 40, 40))
+    result = truth + np.array([0.1, 0.2, 0.05], "float32")[None, :, None, None, None]
+    found = evaluate(stack(result), stack(truth), kind="raster", peak=1.0)
+    rmse = [row["rmse"] for row in found.by_plane["prediction"]["actin"]]
+    assert rmse == pytest.approx([0.1, 0.2, 0.05], rel=1e-3)
+    assert found.scores["prediction"]["actin"]["rmse"] == pytest.approx(np.sqrt(np.mean(np.square(rmse))))
+    assert found.worst("prediction")[1]["t"] == 1
+
+
 def test_nothing_changes_for_an_equal_image():
     image = stack(scene((2, 1, 3, 64, 64)))
     row = evaluate(image, image).scores["prediction"]["overall"]

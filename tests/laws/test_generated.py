@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sciddiff import io
 from sciddiff.errors import OptionError
-from sciddiff.inference import predict_file
+from sciddiff.inference import assemble_file, predict_file
 from sciddiff.model import Model, build, write
 from sciddiff.model.tiles import Guidance
 from sciddiff.recipe import parse_recipe
@@ -208,6 +208,29 @@ def test_a_weaker_model_stands_at_the_origin(model: Model, tmp_path: Path) -> No
     np.testing.assert_allclose(zero, toy(seed=2).predict(cells(), steps=3)["sample"].values, rtol=0, atol=0.02)
     with pytest.raises(OptionError, match="another task"):
         model.predict(cells(), steps=3, guidance=Guidance(2.0, weaker=paths["task"]))
+
+
+def test_another_weaker_model_at_the_same_path_is_another_run(model: Model, tmp_path: Path) -> None:
+    mask, weaker, out = (tmp_path / name for name in ("mask.tif", "weaker.safetensors", "out.tif"))
+    write_raster(mask, cells())
+    asked = {"steps": 2, "tile": 16, "guidance": Guidance(2.0, weaker=str(weaker))}
+    write(toy(seed=2), weaker)
+    predict_file(model, str(mask), out, shard=(0, 2), **asked)
+    write(toy(seed=3), weaker)
+    with pytest.raises(OptionError, match=r"unfinished run whose weaker is \w{64}; this command has \w{64}"):
+        predict_file(model, str(mask), out, shard=(1, 2), **asked)
+    write(toy(seed=2), weaker)
+    predict_file(model, str(mask), out, shard=(1, 2), **asked)
+    assemble_file(out)
+
+
+def test_a_weaker_model_is_the_one_that_lies_there_now(model: Model, tmp_path: Path) -> None:
+    guidance, found = Guidance(2.0, weaker=str(tmp_path / "weaker.safetensors")), []
+    for seed in (2, 3, 2):
+        write(toy(seed=seed), Path(str(guidance.weaker)))
+        found.append(model.predict(cells(), steps=2, guidance=guidance)["sample"].values)
+    assert not np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])
 
 
 def test_restoration_cannot_be_guided() -> None:

@@ -46,6 +46,30 @@ def test_gain_within_ten_percent_over_a_stack() -> None:
     assert b == pytest.approx(0.46**2 * 1.6**2 - 46, rel=0.1)
 
 
+@pytest.mark.parametrize("peak", [20, 100])
+def test_what_is_told_of_a_law_stays_and_the_rest_is_that_of_the_image(peak: float) -> None:
+    light = peak * scene("camera")
+    image = noisy(light, gain=0.46, offset=100, read=1.6)
+    gain, variance = 0.46, (0.46 * 1.6) ** 2 - 46 + 1 / 12
+    assert ne.noise_law(image, gain=gain, variance=variance) == (gain, variance)
+    for own in (0.8, 1.2):  # told somewhat off
+        for told in ({"gain": own * gain}, {"variance": own * variance}):
+            a, b = ne.noise_law(image, **told)
+            assert told.items() <= {"gain": a, "variance": b}.items()
+            assert 0.8 < errors((a, b), (gain, variance), 0.46 * light + 100)[1] < 1.25
+    assert ne.noise_law(image, gain=gain)[1] == pytest.approx(variance, abs=0.4)
+    assert ne.noise_law(image, variance=variance)[0] == pytest.approx(gain, rel=0.01)
+
+
+@pytest.mark.parametrize("told", [{"gain": 3.0}, {"gain": 0.0}, {"variance": -1e4}, {"variance": 1e4}])
+def test_a_law_that_was_told_wrong_is_positive_over_the_image(told: dict[str, float]) -> None:
+    image = noisy(100 * scene("camera"), gain=0.46, offset=100, read=1.6)
+    a, b = ne.noise_law(image, **told)
+    assert told.items() <= {"gain": a, "variance": b}.items()
+    assert a >= 0
+    assert (a * image[1:-1, 1:-1][:504, :504].reshape(63, 8, 63, 8).mean((1, 3)) + b > 0).all()
+
+
 def test_pure_gaussian_noise_has_no_slope() -> None:
     image = 200 * scene("camera")
     a, b = ne.noise_law(image + np.random.default_rng(0).normal(0, 5, image.shape))

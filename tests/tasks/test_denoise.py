@@ -13,6 +13,8 @@ from sciddiff import io
 from sciddiff.errors import InputError, OptionError, RecipeError
 from sciddiff.io.image import assemble
 from sciddiff.model import Model, build, load
+from sciddiff.model.fit import fit_all
+from sciddiff.model.tiles import surveyed
 from sciddiff.physics.fractal import fractal_noise
 from sciddiff.recipe import load_recipe, parse_recipe
 from sciddiff.recipe.schema import Recipe
@@ -178,6 +180,32 @@ def test_the_survey_finds_the_law_of_an_image_and_of_a_stack(task: Denoise) -> N
         clean = exposed(300, side=256)[0].numpy()
         told, true = (law["gain"][0] * clean + law["variance"][0] for law in (found, LAW))
         assert 0.8 < np.median(told / true) < 1.25
+
+
+@pytest.mark.parametrize(
+    "told", [{"gain": (2.0,)}, {"gain": (1.6, 2.4)}, {"variance": (-150.0, -250.0)}, {"variance": (-150.0,)}]
+)
+def test_of_a_law_told_in_part_the_rest_is_found_in_its_light(model: Model, told: dict[str, tuple[float, ...]]) -> None:
+    """However well it is told, the law is that of the image's own noise where most of its pixels are."""
+    clean, noisy = (each[0].numpy() for each in exposed(300, side=256))
+    image = io.from_array(
+        np.concatenate([noisy, noisy + 50]), grid=GeoBox((256, 256), Affine.identity(), None), bands=["one", "lifted"]
+    )
+    law = surveyed(model, fit_all(model.recipe, model.task, image), model.request(instrument=told)).instrument
+    assert told.items() <= law.items()
+    gain, variance = (np.array(law[name]) * np.ones(2) for name in ("gain", "variance"))
+    for channel in range(2):
+        found = gain[channel] * (clean + 50 * channel) + variance[channel]
+        assert np.median(found / (2 * clean - 150)) == pytest.approx(1, abs=0.05)
+
+
+def test_nothing_is_measured_where_the_whole_law_is_told(model: Model) -> None:
+    few = image_of(exposed(50, side=16)[1][0].numpy())
+    with pytest.raises(InputError, match="noise needs 32"):
+        model.predict(few)
+    assert np.isfinite(model.predict(few, instrument=LAW)["mean"].values).all()
+    with pytest.raises(OptionError, match="knows no 'mtf'"):
+        model.predict(few, instrument={"mtf": (0.3,)})
 
 
 # ---- simulation ----
