@@ -75,7 +75,7 @@ class FillGaps(OneImage):
         self.maps = 4 * len(bands) + 2
         self.margin = WIDEST
         self.reach = masked.REACH
-        self.radius = masked.INSERT_RADIUS + LEVEL // 2 + WIDE // 2
+        self.radius = masked.INSERT_RADIUS + masked.FILL_RADIUS + LEVEL // 2 + WIDE // 2
 
     # ---- what is given ----
 
@@ -200,14 +200,15 @@ class FillGaps(OneImage):
     # ---- engine ----
 
     def base(self, obs: Observation) -> Tensor:
-        """The image where known; the matched dates, fitted to what is around; else what is around, (b, c, h, w)."""
+        """The image where known; the matched dates, fitted to what is around; else what is around both, (b, c, h, w)."""
         return obs.inputs["base"]
 
     def _filled(self, obs: Observation) -> Tensor:
         image, known, _, _ = self._parts(obs)
         total, weight = self._dates(obs, fitted=True)
-        around = masked.fill(image, known)
-        return torch.where(known, image, torch.where(weight > 0, total / weight.clamp_min(_tiny(image)), around))
+        told = known | (weight > 0)
+        held = torch.where(known, image, total / weight.clamp_min(_tiny(image)))
+        return torch.where(told, held, masked.fill(held, told))
 
     def _dates(self, obs: Observation, *, fitted: bool) -> tuple[Tensor, Tensor]:
         """Sum of the matched dates by their trust, and of the trust, (b, c, h, w) each; fitted to the image or not."""
