@@ -85,6 +85,9 @@ class Source(Section):
     offset: Annotated[Offset | Offsets, Discriminator(_kind_of_offset)] = 0.0
     """Physical value of a stored zero, likewise; one for all, or one a band in the order of the recipe's bands, such as
     the light of the air that a clear scene at the top of the atmosphere holds."""
+    gain_spread: Share = 0.0
+    """Brighter and darker places, and of another colour, from the same raster: standard deviation of the logarithm of a
+    gain that each window is multiplied by; a band's own has half of that. For tasks that need reflectance."""
     guide: Guide | None = None
     """For tasks with further bands in their scenes."""
     noisy: Name | None = None

@@ -55,6 +55,7 @@ class Scene:
     beside_lines: levels.Lines = ()  # to the image's unit
     labels: int = 0  # last bands of the guide, whose values are names
     facts: tuple[float, ...] = ()  # numbers of the whole scene, after its bands
+    gain_spread: float = 0.0
 
 
 class Planes:
@@ -122,7 +123,7 @@ def open_scenes(recipe: Recipe, task: Task, sources: Sequence[Source]) -> list[S
 
 
 def _open_file(recipe: Recipe, source: Source, task: Task, path: str) -> _File:
-    _refuse_measured(recipe, source, task, path)
+    _refuse_senseless(recipe, source, task, path)
     present = tuple(range(len(recipe.bands)))
     if source.bands is not None:
         present = tuple(index for index, band in enumerate(source.bands) if band is not None)
@@ -141,13 +142,15 @@ def _open_file(recipe: Recipe, source: Source, task: Task, path: str) -> _File:
     return _File(path, Planes(image, source), present, *more)
 
 
-def _refuse_measured(recipe: Recipe, source: Source, task: Task, path: str) -> None:
+def _refuse_senseless(recipe: Recipe, source: Source, task: Task, path: str) -> None:
     if (source.noisy is not None or source.noisy_only) and not task.takes_noisy:
         raise InputError(
             f"{path}: the task {recipe.task.kind} learns from clean images; leave noisy and noisy_only out"
         )
     if source.noisy_only and not task.counts_electrons:
         raise InputError(f"{path}: the task {recipe.task.kind} learns nothing of noise alone; leave noisy_only out")
+    if source.gain_spread and not task.absolute:
+        raise InputError(f"{path}: the task {recipe.task.kind} knows no reflectance; leave gain_spread out")
     if task.levelled and source.guide is not None and source.guide.weights is not None:
         raise InputError(f"{path}: guide.weights mix bands, but each has levels of its own; leave them out")
 
@@ -183,7 +186,7 @@ def _open_scene(
         if each is not None and each.size <= IN_MEMORY:
             each.load()
     scene = Scene(file.path, image, file.present, guide, mix, fitting, weight, source.scale, source.offset)
-    scene = replace(scene, labels=task.labels, facts=facts_of(source, recipe))
+    scene = replace(scene, labels=task.labels, facts=facts_of(source, recipe), gain_spread=source.gain_spread)
     if task.levelled:
         return _levelled(scene, file)
     return _measured(scene, source, file, place, task) if task.takes_noisy else scene
@@ -358,9 +361,17 @@ def draw_patch(scenes: Sequence[Scene], recipe: Recipe, task: Task, *, rng: np.r
         if patch is not None:
             lacking = [band in recipe.optional_bands and rng.random() < OPTIONAL_DROPOUT for band in recipe.bands]
             patch[: len(lacking)][lacking] = 0
+            if scene.gain_spread:
+                patch[: len(lacking)] *= _gains(scene.gain_spread, len(lacking), rng)
             patch = np.rot90(patch, int(rng.integers(4)), (1, 2))
             return patch[:, ::-1] if rng.random() < 0.5 else patch
     raise InputError(f"{scene.name}: no window of {side} x {side} pixels without invalid ones in {TRIES} tries")
+
+
+def _gains(spread: float, bands: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """One a band, (bands, 1, 1): what all have in common, and half as much of each one's own, log-normal."""
+    common, own = rng.standard_normal(), rng.standard_normal((bands, 1, 1))
+    return np.exp(spread * (common + own / 2)).astype(np.float32)
 
 
 def draw_batch(scenes: Sequence[Scene], recipe: Recipe, task: Task, *, step: int, rank: int = 0) -> NDArray[np.float32]:
