@@ -13,7 +13,6 @@ from typing import Any, cast
 
 import torch
 from numpy.typing import NDArray
-from torch import Generator
 
 from sciddiff.errors import InterruptedRun, OutputError, SciddiffError
 from sciddiff.processes import fresh_context, ignore_stops
@@ -70,7 +69,7 @@ class Pool:
         self._next = 0
         self._windows: Windows | None = None
 
-    def at(self, step: int) -> tuple[Windows, Generator]:
+    def at(self, step: int) -> tuple[Windows, torch.Generator]:
         """The batch of a step, and the source of its further random numbers."""
         windows = self._filled(self.lead + step + 1)
         there = min(self._next, self.groups) * self.group

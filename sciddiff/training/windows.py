@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from sciddiff.model import Model
 from sciddiff.recipe.schema import Recipe
@@ -32,13 +32,13 @@ class Windows(NamedTuple):
         return Windows(*(each[which] for each in self))
 
 
-def generator(recipe: Recipe, *key: int | str, device: str | torch.device) -> Generator:
+def generator(recipe: Recipe, *key: int | str, device: str | torch.device) -> torch.Generator:
     """Source of the random numbers of a step, or of what else the key names: the same in every run."""
     digest = hashlib.sha256("/".join(map(str, (recipe.seed, *key))).encode()).digest()
-    return Generator(device=device).manual_seed(int.from_bytes(digest[:7], "big"))
+    return torch.Generator(device=device).manual_seed(int.from_bytes(digest[:7], "big"))
 
 
-def simulated(recipe: Recipe, task: Task, clean: Tensor, source: Generator) -> Windows:
+def simulated(recipe: Recipe, task: Task, clean: Tensor, source: torch.Generator) -> Windows:
     """Measure clean scenes (b, c, h, w) by instruments drawn at random, where they are.
 
     The weight is the local scale over its mean, the same for all bands: errors count in proportion to the contrast
@@ -60,7 +60,7 @@ class Fresh:
     def __init__(self, model: Model, batches: Prefetched):
         self.recipe, self.task, self.device, self.batches = model.recipe, model.task, model.device, batches
 
-    def at(self, step: int) -> tuple[Windows, Generator]:
+    def at(self, step: int) -> tuple[Windows, torch.Generator]:
         """The batch of a step, and the source of its further random numbers."""
         source = generator(self.recipe, step, device=self.device)
         clean = torch.from_numpy(self.batches.batch(step).copy()).to(self.device)
