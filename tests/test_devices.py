@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -30,8 +30,9 @@ from sciddiff.recipe.schema import Recipe
 from sciddiff.tasks import Input, Task
 from sciddiff.tasks.base import NEIGHBOUR
 from sciddiff.training import halo, loop
-from sciddiff.training.patches import channels, keeps_levels
+from sciddiff.training.patches import Prefetched, channels, keeps_levels
 from sciddiff.training.validation import calibration, score
+from sciddiff.training.windows import Fresh
 from tests.fake_accelerator import is_there, pretended
 from tests.laws.stacks import stack_file
 from tests.synthesis import cells, image_of, toy
@@ -104,7 +105,7 @@ class Batches:
 def train(name: str, device: str, folder: Path) -> Numbers:
     """The covariance and two steps."""
     state = loop.start(small(name), device)
-    batches: Any = Batches(state.model.task)
+    batches = Fresh(state.model, cast("Prefetched", Batches(state.model.task)))
     state.model = replace(acting(state.model), residual_root=loop.covariance_root(state.model, batches))
     losses = [loop.step_once(state, batches)[1].cpu().numpy() for _ in range(2)]
     weights = {key: value.cpu().numpy() for key, value in state.average.weights.items()}

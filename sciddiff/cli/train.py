@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 @click.option("--valid", "valid_paths", multiple=True, metavar="P", help="Validate on this instead.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a value of the recipe.")
 @click.option("--max-time", type=Duration(), metavar="T", help="Stop after 30m, 2h, ...; the same command continues.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Processes that simulate, for training.reuse above 1; 0: the one that trains.",
+)
 @device_option
 @json_option
 @verbosity_options
@@ -31,6 +39,7 @@ def train(
     valid_paths: tuple[str, ...],
     overrides: tuple[str, ...],
     max_time: float | None,
+    workers: int,
     device: str,
     as_json: bool,
 ) -> None:
@@ -47,7 +56,14 @@ def train(
     from sciddiff.training import train as run
 
     with Progress(ctx, "train") as progress:
-        model = run(settings, output, max_seconds=max_time, device=pick_device(device), progress=progress)
+        model = run(
+            settings,
+            output,
+            max_seconds=max_time,
+            device=pick_device(device),
+            workers=workers,
+            progress=progress,
+        )
     show({"model": model}, as_json=as_json)
 
 

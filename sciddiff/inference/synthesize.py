@@ -22,9 +22,10 @@ from sciddiff.inference.layouts import Layouts, Made, Mask, write_mask
 from sciddiff.inference.manifest import Line, Manifest
 from sciddiff.inference.plan import fingerprint, model_hash, weaker_hash
 from sciddiff.inference.wish import Wish, for_stack, task_of, told
-from sciddiff.inference.workers import TURN, fresh_context
+from sciddiff.inference.workers import TURN
 from sciddiff.model import Model
 from sciddiff.model.fit import Stored
+from sciddiff.processes import fresh_context
 from sciddiff.stopping import NAMES, stop_signals
 
 FOLDERS = "images", "labels"
@@ -230,7 +231,7 @@ def _made(
                 return
             yield job.make(model, number, workers=workers)
         return
-    context = fresh_context()
+    context = fresh_context(__name__)
     asked = context.Event()
     given = model.to("cpu"), str(model.device), job, max(1, (os.cpu_count() or 1) // workers), asked
     pool = ProcessPoolExecutor(workers, context, initializer=_receive, initargs=given)

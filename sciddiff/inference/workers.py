@@ -3,11 +3,9 @@
 import contextlib
 import multiprocessing
 import os
-import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from multiprocessing import forkserver, resource_tracker
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +17,7 @@ from sciddiff.inference.compute import compute_cores
 from sciddiff.inference.plan import open_inputs
 from sciddiff.inference.store import open_store
 from sciddiff.model import Model
-from sciddiff.stopping import NAMES
+from sciddiff.processes import fresh_context, ignore_stops
 
 TURN = 0.2
 """Seconds between two looks at the stop flag."""
@@ -57,7 +55,7 @@ def run_workers(
     SciddiffError
         What a process met.
     """
-    context = fresh_context()
+    context = fresh_context(__name__)
     threads = max(1, (os.cpu_count() or 1) // workers)
     pipes: dict[Connection, Any] = {}
     for number in range(workers):
@@ -78,33 +76,6 @@ def run_workers(
             process.join(timeout=30)
             if process.is_alive():
                 process.kill()
-
-
-def fresh_context() -> Any:
-    """What starts processes that share nothing with this one; where the system can, from one that has torch loaded."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    for each in (resource_tracker, forkserver):  # the start of the tracker lets signals in again
-        with _deaf():
-            each.ensure_running()
-    return context
-
-
-@contextlib.contextmanager
-def _deaf() -> Iterator[None]:
-    """Start processes that never get the signals which ask this one to stop, though a whole group is sent them.
-
-    Python's fork server and the tracker of what processes share would end by them, and the next one know nothing of
-    what the first was told. A blocked signal is blocked in a child too, and reaches this process afterwards.
-    """
-    numbers = {getattr(signal, name) for name in NAMES if hasattr(signal, name)}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _listen(pipes: dict[Connection, Any], *, stop: Callable[[], str | None], progress: Callable[[int], None]) -> None:
@@ -154,9 +125,7 @@ def _work(
     model: Model, device: str, folder: str, numbers: list[int], batch: int, threads: int, pipe: Connection
 ) -> None:
     """What a worker process does: it ends with its parent, and tells what went wrong through the pipe."""
-    for name in NAMES:
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)  # the parent says when to stop
+    ignore_stops()
     threading.Thread(target=_die_with_parent, daemon=True).start()
     warnings.simplefilter("ignore")  # the parent has said it all
     torch.set_num_threads(threads)

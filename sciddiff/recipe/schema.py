@@ -306,6 +306,10 @@ class Training(Section):
     """Optimiser steps."""
     batch: Count = 16
     """Windows in a step."""
+    reuse: Count = 1
+    """About how many times a simulated window is shown, each time with other noise and noise levels, drawn from a
+    pool of up to 2048: where simulating windows takes longer than learning from them. At most `batch` times; 1: all
+    windows of a step are new."""
     patch: Count = 64
     """Width and height of a training window, in high-resolution pixels."""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3

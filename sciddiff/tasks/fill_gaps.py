@@ -200,7 +200,7 @@ class FillGaps(OneImage):
     # ---- engine ----
 
     def base(self, obs: Observation) -> Tensor:
-        """The image where known; the matched dates, fitted to what is around; else what is around both, (b, c, h, w)."""
+        """The image where known; the matched dates, fitted to the image; else what is around those, (b, c, h, w)."""
         return obs.inputs["base"]
 
     def _filled(self, obs: Observation) -> Tensor:

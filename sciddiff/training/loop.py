@@ -2,8 +2,10 @@
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,11 @@ from sciddiff.training.checkpoint import read_checkpoint, write_checkpoint
 from sciddiff.training.curves import Curves
 from sciddiff.training.ema import Average
 from sciddiff.training.halo import halo_table
-from sciddiff.training.patches import Prefetched, open_scenes
+from sciddiff.training.patches import Prefetched, Scene, open_scenes
+from sciddiff.training.pool import Pool, simulate_group, simulating
 from sciddiff.training.report import write_report
 from sciddiff.training.validation import calibration, score, validation_set
+from sciddiff.training.windows import Fresh
 
 COOLDOWN = 0.4
 """Share of the steps over which the learning rate falls to zero at the end."""
@@ -46,12 +50,6 @@ def run_key(recipe: Recipe) -> str:
     """Hash of all that decides the weights, but the number of steps."""
     training = recipe.training.model_copy(update={"steps": 0, "validate_every": 1, "checkpoint_every": 1, "warmup": 0})
     return hashlib.sha256(to_yaml(recipe.model_copy(update={"training": training})).encode()).hexdigest()
-
-
-def generator(recipe: Recipe, step: int, device: str | torch.device) -> torch.Generator:
-    """Source of a step's random numbers: the same whether or not the run was interrupted."""
-    digest = hashlib.sha256(f"{recipe.seed}/{step}".encode()).digest()
-    return torch.Generator(device=device).manual_seed(int.from_bytes(digest[:7], "big"))
 
 
 class LossWeight(nn.Module):
@@ -116,15 +114,14 @@ def start(recipe: Recipe, device: str) -> State:
     return State(model, weight, optimiser, Average(model.network, recipe.training.ema))
 
 
-def covariance_root(model: Model, batches: Prefetched) -> Tensor:
+def covariance_root(model: Model, batches: Fresh | Pool) -> Tensor:
     """Symmetric square root of the covariance of (x - base) / s over the bands, from exact windows that have them all.
 
     One where no truth is exact: the scale s is then taken at its word.
     """
     bands = len(model.task.bands)
     covariance, windows, exact = torch.zeros(bands, bands, dtype=torch.float64), 0, False
-    for step in range(CALIBRATION_BATCHES):
-        residual, _, weight, trust = _residual(model, batches, step=step)
+    for residual, _, _, weight, trust in batches.first(CALIBRATION_BATCHES):
         whole = residual.abs().amax((2, 3)).gt(0).all(1) & (trust == 1)
         weighted = residual[whole] * weight[whole] * bands
         covariance += torch.einsum("bihw,bjhw->ij", weighted, residual[whole]).double().cpu()
@@ -138,30 +135,10 @@ def covariance_root(model: Model, batches: Prefetched) -> Tensor:
     return ((vectors * values.sqrt()) @ vectors.T).to(model.residual_root)
 
 
-def _residual(model: Model, batches: Prefetched, *, step: int) -> tuple[Tensor, Any, Tensor, Tensor]:
-    """Residual (x - base) / s, what the network is told, the weight of each pixel and the trust in each window's truth.
-
-    The weight is the local scale over its mean, the same for all bands: errors count in proportion to the contrast
-    around them, half-way from the unit weight of the normalised residual to that of plain squared errors. The weights
-    of a window sum to one over pixels and bands.
-    """
-    recipe, device = model.recipe, model.device
-    clean = torch.from_numpy(batches.batch(step).copy()).to(device)
-    source = generator(recipe, step, device)
-    with torch.no_grad():
-        obs = model.task.simulate(clean, source, instrument_dropout=recipe.diffusion.instrument_dropout)
-        base = model.task.base(obs)
-        condition = model.task.condition(obs, base)
-        residual = (model.task.truth(clean, obs) - base) / condition.scale
-        weight = (condition.scale / condition.scale.mean((2, 3), keepdim=True)).mean(1, keepdim=True)
-        weight = weight / weight.sum((2, 3), keepdim=True) / base.shape[1]
-    return residual, (condition.maps, obs.numbers, source), weight, model.task.trust(obs)
-
-
-def losses(state: State, batches: Prefetched) -> tuple[Tensor, Tensor]:
+def losses(state: State, batches: Fresh | Pool) -> tuple[Tensor, Tensor]:
     """Angles and mean squared errors of the velocity, one each for a window of the step's batch."""
     model, recipe = state.model, state.model.recipe
-    residual, (maps, numbers, source), weight, trust = _residual(model, batches, step=state.step)
+    (residual, maps, numbers, weight, trust), source = batches.at(state.step)
     residual = mix_bands(torch.linalg.inv(model.residual_root), residual)
     batch = len(residual)
     regressors = round(recipe.diffusion.regression_share * batch)
@@ -178,7 +155,7 @@ def losses(state: State, batches: Prefetched) -> tuple[Tensor, Tensor]:
     return t, trust * ((velocity - target).square() * weight).sum((1, 2, 3))
 
 
-def step_once(state: State, batches: Prefetched) -> tuple[Tensor, Tensor]:
+def step_once(state: State, batches: Fresh | Pool) -> tuple[Tensor, Tensor]:
     """One optimiser step; angles and losses of its batch."""
     recipe = state.model.recipe
     for group in state.optimiser.param_groups:
@@ -200,6 +177,7 @@ def train(
     *,
     max_seconds: float | None = None,
     device: str = "cpu",
+    workers: int = 0,
     progress: Progress | None = None,
 ) -> Path:
     """Train a model, or continue where the same command stopped.
@@ -214,6 +192,8 @@ def train(
         Stop after this time with a checkpoint.
     device
         As torch names it.
+    workers
+        Processes that simulate the windows of a pool (`training.reuse` above 1) on the CPU; 0: this one does.
     progress
         Called with (step, steps, figures) after every step.
 
@@ -225,12 +205,16 @@ def train(
     Raises
     ------
     OptionError
-        Where the recipe names no training data, or `output` holds another recipe's run.
+        Where the recipe names no training data, or has no pool for workers, or `output` holds another recipe's run.
     InterruptedRun
-        After a signal or `max_seconds`; a checkpoint was written.
+        After a signal or `max_seconds`; a checkpoint was written, if a step was made.
+    OutputError
+        Where a worker was killed.
     """
     if not recipe.data.train:
         raise OptionError(f"{recipe.name}: data.train is empty; name rasters in the recipe or with --train")
+    if workers and recipe.training.reuse == 1:
+        raise OptionError("workers simulate windows that are shown again; set training.reuse above 1, or ask for none")
     recipe = with_centre(with_linear_map(recipe))
     folder, key = _prepare(output), run_key(recipe)
     state = start(recipe, device)
@@ -245,7 +229,7 @@ def train(
     curves = Curves(folder / "curves.jsonl", since=state.step)
     begun = time.monotonic() - state.seconds
     deadline = float("inf") if max_seconds is None else time.monotonic() + max_seconds
-    with Prefetched(scenes, recipe, state.model.task) as batches, stop_signals() as stopped:
+    with stop_signals() as stopped, _windows(state, scenes, workers=workers, stopped=stopped) as batches:
         if saved is None and recipe.training.start is None:
             state.model = replace(state.model, residual_root=covariance_root(state.model, batches))
         while state.step < recipe.training.steps:
@@ -266,6 +250,24 @@ def train(
                     f"stopped at step {state.step} of {recipe.training.steps}; the same command continues"
                 )
     return _finish(state, folder, [scene.name for scene in scenes], valid)
+
+
+@contextmanager
+def _windows(
+    state: State, scenes: Sequence[Scene], *, workers: int, stopped: Callable[[], str | None]
+) -> Iterator[Fresh | Pool]:
+    """The batches of the steps that are left."""
+    model, recipe = state.model, state.model.recipe
+    if recipe.training.reuse == 1:
+        with Prefetched(scenes, recipe, model.task) as batches:
+            yield Fresh(model, batches)
+        return
+    pool = partial(Pool, recipe, model.task, device=model.device, lead=CALIBRATION_BATCHES, stopped=stopped)
+    if workers == 0:
+        yield pool(partial(simulate_group, recipe, model.task, scenes))
+        return
+    with simulating(recipe, workers) as simulate:
+        yield pool(simulate)
 
 
 def _prepare(output: Path) -> Path:

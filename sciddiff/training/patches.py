@@ -374,12 +374,13 @@ def _gains(spread: float, bands: int, rng: np.random.Generator) -> NDArray[np.fl
     return np.exp(spread * (common + own / 2)).astype(np.float32)
 
 
-def draw_batch(scenes: Sequence[Scene], recipe: Recipe, task: Task, *, step: int, rank: int = 0) -> NDArray[np.float32]:
-    """The batch of a step, (batch, scene bands, patch, patch): the same whenever and wherever it is drawn."""
-    training = recipe.training
+def draw_batch(
+    scenes: Sequence[Scene], recipe: Recipe, task: Task, *, step: int, rank: int = 0, count: int | None = None
+) -> NDArray[np.float32]:
+    """The batch of a step, or its first `count`, (batch, scene bands, patch, patch): the same wherever it is drawn."""
     patches = [
         draw_patch(scenes, recipe, task, rng=np.random.default_rng([recipe.seed, step, rank, n]))
-        for n in range(training.batch)
+        for n in range(recipe.training.batch if count is None else count)
     ]
     return np.stack(patches)
 

@@ -36,10 +36,10 @@ def test_a_signal_to_the_whole_group_made_the_tracker_of_resources_print_a_key_e
     code = f"""
 import os, signal
 from multiprocessing import forkserver
-from sciddiff.inference.workers import fresh_context
+from sciddiff.processes import fresh_context
 came = []
 signal.signal(signal.{name}, lambda *_: came.append(1))
-shared = fresh_context().Lock()
+shared = fresh_context('sciddiff.stopping').Lock()
 os.killpg(0, signal.{name})
 signal.sigtimedwait([], 0.2)
 del shared

@@ -174,8 +174,8 @@ def test_the_faults_of_overrides_are_reported_with_those_of_the_file():
         SMALL.replace("patch", "pacth"), "training.ema=2", "tranining.steps=5", "nonsense", "data.train.9.weight=1"
     )
     assert faults == [
-        "r.yaml:12:3: training.pacth: got an unknown key, expected one of start, steps, batch, patch, learning_rate, "
-        "warmup, ema, weight_decay, validate_every, checkpoint_every, clip; did you mean 'patch'?",
+        "r.yaml:12:3: training.pacth: got an unknown key, expected one of start, steps, batch, reuse, patch, "
+        "learning_rate, warmup, ema, weight_decay, validate_every, checkpoint_every, clip; did you mean 'patch'?",
         "--set nonsense: got 'nonsense', expected KEY=VALUE such as training.steps=100",
         "--set data.train.9.weight=1: data.train.9.weight: got the item 9 of a list, expected a number from 0 to 1",
         "--set training.ema=2: training.ema: got 2, expected a number below 1",

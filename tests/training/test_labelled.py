@@ -22,6 +22,7 @@ from sciddiff.training.halo import halo_table
 from sciddiff.training.loop import covariance_root, start, step_once
 from sciddiff.training.patches import Prefetched, draw_batch, open_scenes
 from sciddiff.training.validation import score
+from sciddiff.training.windows import Fresh
 from tests.synthesis import LAND, cells, task_of, toy, write_raster
 
 RECIPE = """
@@ -249,7 +250,8 @@ def test_a_model_learns_that_objects_are_bright(tmp_path: Path) -> None:
     torch.manual_seed(0)
     state = start(recipe, "cpu")
     scenes = open_scenes(recipe, state.model.task, recipe.data.train)
-    with Prefetched(scenes, recipe, state.model.task) as batches:
+    with Prefetched(scenes, recipe, state.model.task) as drawn:
+        batches = Fresh(state.model, drawn)
         state.model = replace(state.model, residual_root=covariance_root(state.model, batches))
         losses = [float(step_once(state, batches)[1].mean()) for _ in range(recipe.training.steps)]
     assert np.mean(losses[-20:]) < 0.75 * np.mean(losses[:5])
