@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sciddiff.diffusion.precondition import denoised
 from sciddiff.diffusion.schedule import angles as angles_of
-from sciddiff.diffusion.schedule import log_angles
+from sciddiff.diffusion.schedule import check_steps, log_angles
 
 Velocity = Callable[[Tensor, float], Tensor]
 """Velocity of a state (b, c, *spatial) at an angle in radians."""
@@ -24,7 +24,7 @@ class Sampler(Protocol):
     """What `SAMPLERS` holds: one sample of the residual in a number of network evaluations.
 
     Parameters are the model, unit noise (b, c, *spatial), the number of evaluations (1: the posterior mean, whatever
-    the noise) and the posterior mean where it is known already; only "angle" needs it beyond one step.
+    the noise) and the posterior mean where it is known already: all begin with it.
     """
 
     def __call__(self, model: Velocity, noise: Tensor, steps: int, mean: Tensor | None = None) -> Tensor:
@@ -86,7 +86,7 @@ def angle_euler(model: Velocity, noise: Tensor, angles: Sequence[float], mean: T
     return mean + state
 
 
-def ddim(model: Velocity, noise: Tensor, angles: Sequence[float]) -> Tensor:
+def ddim(model: Velocity, noise: Tensor, angles: Sequence[float], mean: Tensor | None = None) -> Tensor:
     """Sample by the first-order solver of the probability flow.
 
     Parameters
@@ -97,6 +97,8 @@ def ddim(model: Velocity, noise: Tensor, angles: Sequence[float]) -> Tensor:
         (b, c, *spatial), unit variance.
     angles : sequence of float
         Descending, the last 0.
+    mean : Tensor, optional
+        The posterior mean, (b, c, *spatial); zero where not given. See `_begun`.
 
     Returns
     -------
@@ -108,14 +110,14 @@ def ddim(model: Velocity, noise: Tensor, angles: Sequence[float]) -> Tensor:
     Song et al. (2021), Denoising diffusion implicit models, equation 12 at eta = 0.
     """
     sigmas = [math.tan(angle) for angle in angles]
-    z = sigmas[0] * noise
+    z = _begun(noise, angles[0], mean)
     for angle, sigma, below in zip(angles, sigmas, sigmas[1:]):
         estimate = _denoise(model, z, angle)
         z = estimate + below / sigma * (z - estimate)
     return z
 
 
-def heun(model: Velocity, noise: Tensor, angles: Sequence[float]) -> Tensor:
+def heun(model: Velocity, noise: Tensor, angles: Sequence[float], mean: Tensor | None = None) -> Tensor:
     """Sample by the second-order solver of Heun, two evaluations a step and one in the last.
 
     Parameters
@@ -126,6 +128,8 @@ def heun(model: Velocity, noise: Tensor, angles: Sequence[float]) -> Tensor:
         (b, c, *spatial), unit variance.
     angles : sequence of float
         Descending, the last 0.
+    mean : Tensor, optional
+        The posterior mean, (b, c, *spatial); zero where not given. See `_begun`.
 
     Returns
     -------
@@ -136,7 +140,7 @@ def heun(model: Velocity, noise: Tensor, angles: Sequence[float]) -> Tensor:
     ----------
     Karras et al. (2022), Elucidating the design space of diffusion-based generative models, algorithm 1.
     """
-    z = math.tan(angles[0]) * noise
+    z = _begun(noise, angles[0], mean)
     for angle, after in pairwise(angles):
         sigma, below = math.tan(angle), math.tan(after)
         slope = (z - _denoise(model, z, angle)) / sigma
@@ -148,7 +152,7 @@ def heun(model: Velocity, noise: Tensor, angles: Sequence[float]) -> Tensor:
     return z
 
 
-def dpmpp_2m(model: Velocity, noise: Tensor, angles: Sequence[float]) -> Tensor:
+def dpmpp_2m(model: Velocity, noise: Tensor, angles: Sequence[float], mean: Tensor | None = None) -> Tensor:
     """Sample by DPM-Solver++(2M), the two-step solver in log sigma; the first and last steps are of first order.
 
     Parameters
@@ -159,6 +163,8 @@ def dpmpp_2m(model: Velocity, noise: Tensor, angles: Sequence[float]) -> Tensor:
         (b, c, *spatial), unit variance.
     angles : sequence of float
         Descending, the last 0.
+    mean : Tensor, optional
+        The posterior mean, (b, c, *spatial); zero where not given. See `_begun`.
 
     Returns
     -------
@@ -170,7 +176,7 @@ def dpmpp_2m(model: Velocity, noise: Tensor, angles: Sequence[float]) -> Tensor:
     Lu et al. (2022), DPM-Solver++: fast solver for guided sampling of diffusion probabilistic models, algorithm 2.
     """
     sigmas = [math.tan(angle) for angle in angles]
-    z = sigmas[0] * noise
+    z = _begun(noise, angles[0], mean)
     before: Tensor | None = None
     for i, (sigma, below) in enumerate(pairwise(sigmas)):
         estimate = extrapolated = _denoise(model, z, angles[i])
@@ -219,6 +225,17 @@ def ddpm_ancestral(model: Velocity, noise_fn: Callable[[int], Tensor], betas: Se
     return x
 
 
+def _begun(noise: Tensor, angle: float, mean: Tensor | None) -> Tensor:
+    """z at the first noise level: the noise, about the posterior mean.
+
+    At a finite level z still holds the residual. Noise alone tells the network that there is none: a residual that is
+    alike over many pixels, such as all that a synthesis makes, is seen through noise many times its size, and comes out
+    at half of it.
+    """
+    z = math.tan(angle) * noise
+    return z if mean is None else mean + z
+
+
 def _denoise(model: Velocity, z: Tensor, angle: float) -> Tensor:
     x = math.cos(angle) * z
     return denoised(model(x, angle), x, angle)
@@ -228,13 +245,16 @@ def _angle(model: Velocity, noise: Tensor, steps: int, mean: Tensor | None = Non
     return angle_euler(model, noise, angles_of(steps), mean)
 
 
-def _reference(solve: Callable[[Velocity, Tensor, Sequence[float]], Tensor], evaluations: int = 1) -> Sampler:
-    """Solver on log-spaced sigma, with as many intervals as `steps` evaluations allow."""
+def _reference(solve: Callable[[Velocity, Tensor, Sequence[float], Tensor], Tensor], evaluations: int = 1) -> Sampler:
+    """Solver on log-spaced sigma from the mean, with as many intervals as the other `steps - 1` evaluations allow."""
 
     def sample(model: Velocity, noise: Tensor, steps: int, mean: Tensor | None = None) -> Tensor:
+        check_steps(steps)
+        if mean is None:
+            mean = posterior_mean(model, noise)
         if steps == 1:
-            return posterior_mean(model, noise) if mean is None else mean
-        return solve(model, noise, log_angles((steps + evaluations - 1) // evaluations))
+            return mean
+        return solve(model, noise, log_angles((steps + evaluations - 2) // evaluations), mean)
 
     return sample
 

@@ -46,7 +46,7 @@ def angles(steps: int) -> tuple[float, ...]:
     spaced logarithmically from 1.3 n^0.83 to 0.38 / n, which follows the best ends at each n and converges: largest
     error 3.7 % at 9 steps, 1.7 at 16, 0.5 at 32, 0.05 at 128.
     """
-    _check_steps(steps)
+    check_steps(steps)
     if steps == 1:
         return (math.pi / 2, 0.0)
     tangents = _TANGENTS.get(steps) or (math.inf, *_geometric(1.3 * steps**0.83, 0.38 / steps, steps - 1))
@@ -73,7 +73,7 @@ def log_angles(steps: int, *, largest: float = 16.0, smallest: float = 0.1) -> t
     OptionError
         If steps is below 1.
     """
-    _check_steps(steps)
+    check_steps(steps)
     return (*map(math.atan, _geometric(largest, smallest, steps)), 0.0)
 
 
@@ -102,7 +102,7 @@ def ddpm_betas(steps: int, kind: Literal["linear", "cosine"] = "linear") -> tupl
     Ho et al. (2020), Denoising diffusion probabilistic models, section 4.
     Nichol and Dhariwal (2021), Improved denoising diffusion probabilistic models, equation 17.
     """
-    _check_steps(steps)
+    check_steps(steps)
     if kind == "linear":
         slope = (0.02 - 1e-4) / max(steps - 1, 1)
         return tuple(min(1000 / steps * (1e-4 + slope * i), 0.999) for i in range(steps))
@@ -116,6 +116,6 @@ def _geometric(first: float, last: float, count: int) -> list[float]:
     return [first * (last / first) ** (i / max(count - 1, 1)) for i in range(count)]
 
 
-def _check_steps(steps: int) -> None:
+def check_steps(steps: int) -> None:
     if steps < 1:
         raise OptionError(f"steps must be 1 or more, got {steps}")
