@@ -7,6 +7,8 @@ Nuclei: the parts of the pictures in $SCIDDIFF_REALDATA that the recipe `augment
 somebody drew, the others' are made by the recipe's rule. Masks are rearranged from them. "labels hold" compares what
 Otsu finds on the smoothed image with the mask. Landscape: the strip of Aberystwyth that `augment_landcover` leaves
 out, and a scene of Texas that it never saw; the rule that labelled the training scenes labels the synthetic ones, too.
+Classes are told apart by what lies in an image as well as by its look: beside images of rearranged masks stand those of
+the masks as they are, and the real windows of the same masks.
 
 With --pairs the labelled pictures are written as folders for `sciddiff benchmark --augmentation`:
 
@@ -105,7 +107,17 @@ def nuclei(model: Model, data: Path, *, images: int, wish: Mapping[str, Any]) ->
     real_train = {name: [in_levels(train[0])] for name, (train, _) in pairs.items()}
     real_test = {name: [in_levels(test[0])] for name, (_, test) in pairs.items()}
     classifier = train_classifier(real_train)
-    for title, sets in (("class agreement, real", real_test), ("class agreement", _images(made))):
+    places = {name: _windows(mask, images) for name, (_, (_, mask)) in pairs.items()}
+    kept = {name: [real_test[name][0][:, rows, cols] for rows, cols in places[name]] for name in pairs}
+    same = {}
+    for name, (_, (_, mask)) in pairs.items():
+        generate = Made(model, Wish(image_class=name, **wish))
+        same[name] = [generate(mask[rows, cols].astype(int), seed) for seed, (rows, cols) in enumerate(places[name])]
+    for title, sets in (
+        ("class agreement, real windows", kept),
+        ("class agreement, of the same masks", same),
+        ("class agreement, rearranged", _images(made)),
+    ):
         flat = [(image, name) for name, group in sets.items() for image in group]
         result[title] = agreement(classifier, [image for image, _ in flat], [name for _, name in flat]).to_dict()
     for name in pairs:
@@ -120,6 +132,13 @@ def nuclei(model: Model, data: Path, *, images: int, wish: Mapping[str, Any]) ->
 
 def _images(made: Mapping[str, list[Pair]]) -> dict[str, list[Image]]:
     return {name: [image for image, _ in each] for name, each in made.items()}
+
+
+def _windows(mask: np.ndarray, count: int) -> list[tuple[slice, slice]]:
+    """Evenly spread along the longer side of what was not trained on, as wide as it is there."""
+    height, width = (min(SIDE, size) // 16 * 16 for size in mask.shape)
+    rows, cols = (np.linspace(0, size - side, count).astype(int) for size, side in zip(mask.shape, (height, width)))
+    return [(slice(row, row + height), slice(col, col + width)) for row, col in zip(rows, cols)]
 
 
 def _cut(image: Image, side: int = 96) -> list[Image]:

@@ -122,8 +122,14 @@ def validate(name: str, device: str, folder: Path) -> Numbers:
 def baselines(name: str, device: str, folder: Path) -> Numbers:
     """What the task's baselines make of one window."""
     task = build(small(name), device=device).task
-    obs = task.simulate(torch.from_numpy(scenes(task, 1)).to(device), None)
-    return {key: method(obs).cpu().numpy() for key, method in task.baselines().items()}
+    obs = task.simulate(torch.from_numpy(scenes(task, 1)), None)  # noise from a seed is other noise on each device
+    there = replace(
+        obs,
+        inputs={key: value.to(device) for key, value in obs.inputs.items()},
+        instrument={key: value.to(device) for key, value in obs.instrument.items()},
+        numbers=obs.numbers.to(device),
+    )
+    return {key: method(there).cpu().numpy() for key, method in task.baselines().items()}
 
 
 def predict(name: str, device: str, folder: Path) -> Numbers:
