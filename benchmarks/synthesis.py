@@ -125,7 +125,7 @@ def nuclei(model: Model, data: Path, *, images: int, wish: Mapping[str, Any]) ->
         result["copies"][name] = found.to_dict()
     cut = {name: _cut(group[0]) + _cut(real_train[name][0]) for name, group in real_test.items()}
     segmenter = train_segmenter([pairs[name][0] for name in pairs], kind="instances")
-    parts = {name: [part for image in group for part in _cut(image)] for name, group in _images(made).items()}
+    parts = {name: [part for image in group for part in _cut(image)] for name, group in same.items()}
     result["distances"] = {name: each.to_dict() for name, each in compare_classes(segmenter, cut, parts).items()}
     return result
 

@@ -16,9 +16,9 @@ from sciddiff.model.windows import Window, lattice, round_up, span, tile_side, u
 
 TOLERANCE = 1e-3
 """Change of a pixel that a narrower halo may cause, in spreads of the residual."""
-UNLIKE = 0.01
-"""Share of a tolerance that a generative model's table may use: masks and the way back from asinh make errors in
-images up to twenty times those on the noise of which the table was made."""
+UNLIKE = 0.1
+"""Share of a tolerance that a generative model's table may use: other masks, and the way back from asinh, which makes
+errors in bright places up to twenty times larger."""
 LOOK, LOOKS, PLANES = 256, 64, 16
 """Side and number of the windows, and number of a stack's planes, from which the global statistics come."""
 BEYOND = 16
@@ -116,9 +116,9 @@ def choose_halo(model: Restorer, tolerance: float | None) -> tuple[int, str]:
         tolerance *= UNLIKE if model.task.generative else 1
         for halo in sorted(table):
             if all(error <= tolerance for other, error in table.items() if other >= halo):
-                return min(
-                    halo + model.task.reach, model.radius
-                ), f"measured for {tolerance:.2g} of the residual's spread"
+                wide = halo + model.task.reach
+                wide = wide if model.task.generative else min(wide, model.radius)  # many steps look farther than one
+                return wide, f"measured for {tolerance:.2g} of the residual's spread"
     return model.radius, "full radius"
 
 

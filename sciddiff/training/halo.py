@@ -3,9 +3,11 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from sciddiff.labels import nuclei
 from sciddiff.model import Model, restore
 from sciddiff.tasks import Observation
 from sciddiff.tasks.base import planes_beside
@@ -13,18 +15,25 @@ from sciddiff.tasks.base import planes_beside
 SIZES = (16, 24, 32, 48, 64, 80, 96, 128, 160, 192)
 CORE = 32
 SIDE = 480
+SIZES_MADE, CORE_MADE, SIDE_MADE = (16, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320), 256, 896
+"""The same where all is made: every step of a sample carries what is missing at a window's edge a network further, and
+where an object may become bright or dark as well, little makes much. So it is looked for farther, and at more places."""
+DIAMETER = 26.0
+"""Of the procedural nuclei, in pixels."""
 
 
 @torch.inference_mode()
 def halo_table(model: Model) -> dict[str, float]:
     """Largest change, in spreads of the residual, of a core when only a halo of that many pixels is seen.
 
-    Measured on correlated noise in place of a scene, about the reflectance of land where values count, for the
-    posterior mean and a sample of three steps, or as many as the recipe asks for.
+    Measured on correlated noise in place of a scene, about the reflectance of land where values count, on procedural
+    nuclei where instances are asked for; for the posterior mean and a sample of three steps, or as many as the recipe
+    asks for.
     """
     generator = torch.Generator().manual_seed(0)
     unit = math.lcm(model.task.stride, model.network.stride)
-    whole_side, core_side = (-(-side // unit) * unit for side in (SIDE, CORE))
+    sizes, core, side = (SIZES_MADE, CORE_MADE, SIDE_MADE) if model.task.generative else (SIZES, CORE, SIDE)
+    whole_side, core_side = (-(-each // unit) * unit for each in (side, core))
     count = len(model.task.scene_bands) + planes_beside(model.task.neighbours)
     clean = torch.randn(1, count, whole_side, whole_side, generator=generator)
     frequency = torch.fft.fftfreq(whole_side)
@@ -35,14 +44,19 @@ def halo_table(model: Model) -> dict[str, float]:
         clean = 0.15 + 0.05 * clean
     if named := model.task.labels + len(model.task.facts):
         clean[:, -named:] = (2 * clean[:, -named:] / clean[:, -named:].std()).round().clamp(0, 3)
+    if getattr(model.recipe.task, "labels", None) == "instances":
+        places = nuclei((whole_side, whole_side), np.random.default_rng(0), diameter=DIAMETER)
+        clean[:, -named] = torch.from_numpy(places.astype(np.float32)).to(clean)
     obs = model.task.simulate(clean, None)
+    if model.task.generative:  # of no class: where the look is open, too, least is enough to change it
+        obs = model.task.observe({each.name: obs.inputs[each.name] for each in model.task.inputs if each.required}, None)
     table = {}
     steps, method = max(3, model.recipe.sampler.steps), model.recipe.sampler.method
     whole = list(restore(model, obs, origins=[(0, 0)], steps=steps, method=method))
     change = whole[0] - model.task.base(obs)
     spread = change.std().clamp_min(1e-12)
-    row, col = _busiest(change, core_side, unit)
-    for halo in SIZES:
+    row, col = _busiest(change, core_side, unit, room=-(-sizes[-1] // unit) * unit)
+    for halo in sizes:
         halo = -(-halo // unit) * unit
         origin, side = (row - halo, col - halo), core_side + 2 * halo
         tiles = restore(
@@ -57,12 +71,11 @@ def halo_table(model: Model) -> dict[str, float]:
     return table
 
 
-def _busiest(change: Tensor, side: int, unit: int) -> tuple[int, int]:
+def _busiest(change: Tensor, side: int, unit: int, *, room: int) -> tuple[int, int]:
     """Row and column of the core that the network changes most, so that the halo is not measured where it does nothing.
 
     Of those of a side that have room for the widest halo.
     """
-    room = -(-SIZES[-1] // unit) * unit
     inner = change[..., room:-room, room:-room].square().sum((0, 1))
     power = torch.nn.functional.avg_pool2d(inner[None], side, stride=unit)[0]
     row, col = divmod(int(power.argmax()), power.shape[1])

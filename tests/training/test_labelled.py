@@ -284,7 +284,7 @@ def test_training_ends_with_a_model_that_says_what_it_was_trained_on(folder: Pat
 
 def test_the_halo_is_measured_with_labels(folder: Path) -> None:
     table = halo_table(toy())
-    assert table["192"] < 1e-5 < table["16"]
+    assert table["320"] < 1e-5 < table["16"]
 
 
 def test_scores_are_those_of_images_in_their_unit() -> None:
