@@ -28,7 +28,7 @@ from sciddiff import io
 from sciddiff.baselines.cloud_tests import haze_optimised
 from sciddiff.model import Model, load
 from sciddiff.model.fit import fit_all
-from sciddiff.model.tiles import observe_whole
+from sciddiff.model.reading import observe_whole
 from sciddiff.physics.cloud import CLEAR, SHADOW, draw_clouds
 from sciddiff.physics.haze import wavelengths
 from sciddiff.tasks.cloud_mask import CLOUD as CLOUD_CLASS

@@ -31,7 +31,7 @@ from sciddiff.evaluation.masked import clear_identity
 from sciddiff.evaluation.metrics import psnr
 from sciddiff.model import Model, load
 from sciddiff.model.fit import fit_all
-from sciddiff.model.tiles import observe_whole
+from sciddiff.model.reading import observe_whole
 from sciddiff.physics import gaps
 
 NAMES = ("blue", "green", "red", "nir", "swir1", "swir2")

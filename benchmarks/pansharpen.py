@@ -30,7 +30,7 @@ from sciddiff.evaluation import fusion_metrics, metrics
 from sciddiff.io.align import aligned, offset_of
 from sciddiff.model import Model, load
 from sciddiff.model.fit import fit_all
-from sciddiff.model.tiles import observe_whole
+from sciddiff.model.reading import observe_whole
 from sciddiff.tasks import LINEAR, Observation
 from sciddiff.tasks.pansharpen import Pansharpen
 

@@ -28,7 +28,7 @@ from sciddiff.inference.plan import Plan, make_plan
 from sciddiff.inference.store import prepare, remove
 from sciddiff.model import Model, restore
 from sciddiff.model.fit import Fitted
-from sciddiff.model.tiles import Group, read_group
+from sciddiff.model.reading import Group, read_group
 
 
 def write_raster(path: Path, side: int, bands: tuple[str, ...]) -> None:

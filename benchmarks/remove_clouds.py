@@ -30,7 +30,7 @@ from sciddiff.evaluation.masked import clear_identity, seam_index
 from sciddiff.evaluation.metrics import psnr, sam
 from sciddiff.model import Model, load
 from sciddiff.model.fit import fit_all
-from sciddiff.model.tiles import observe_whole
+from sciddiff.model.reading import observe_whole
 from sciddiff.physics.cloud import CLEAR, draw_clouds
 
 BANDS = ("B2", "B3", "B4", "B8", "B11", "B12")

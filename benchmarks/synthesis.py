@@ -41,7 +41,7 @@ from sciddiff.evaluation.windows import Image, Pair
 from sciddiff.inference import Wish
 from sciddiff.labels.rules import by_rule
 from sciddiff.model import Model, load
-from sciddiff.model.tiles import Guidance
+from sciddiff.model.request import Guidance
 
 SIDE = 192
 SPLITS = {

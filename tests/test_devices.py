@@ -23,7 +23,7 @@ from sciddiff.errors import InterruptedRun
 from sciddiff.evaluation import compare
 from sciddiff.inference import workers
 from sciddiff.model import Model, build, load, write
-from sciddiff.model.tiles import Guidance
+from sciddiff.model.request import Guidance
 from sciddiff.recipe import load_recipe
 from sciddiff.recipe.catalogue import sample_path, shipped_recipes
 from sciddiff.recipe.schema import Recipe

@@ -94,7 +94,7 @@ def benchmark(
 
     from sciddiff.evaluation.augmentation import Design
     from sciddiff.inference import Wish
-    from sciddiff.model.tiles import Guidance
+    from sciddiff.model.request import Guidance
 
     wish = Wish(image_class=image_class, steps=steps, guidance=Guidance(guidance))
     design = Design(shares=shares, seeds=seeds, steps=training_steps, images=images)

@@ -129,7 +129,7 @@ def synthesize(
     from sciddiff.cli import command_line
     from sciddiff.inference.wish import number_of_class
     from sciddiff.model import load
-    from sciddiff.model.tiles import Guidance
+    from sciddiff.model.request import Guidance
 
     if region is not None and image is None:
         raise click.UsageError("--region says where an image is changed: give it with --image")

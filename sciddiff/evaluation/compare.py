@@ -17,7 +17,7 @@ from sciddiff.evaluation import metrics
 from sciddiff.model import Model
 from sciddiff.model.fit import Fitted, fit, fit_all
 from sciddiff.model.layout import global_mean
-from sciddiff.model.tiles import observe_whole
+from sciddiff.model.reading import observe_whole
 from sciddiff.model.windows import fill_invalid
 from sciddiff.tasks import Instrument, Observation
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from sciddiff.io.image import assemble
 from sciddiff.model import Model
 from sciddiff.model.fit import fit_all, is_stack
-from sciddiff.model.tiles import surveyed
+from sciddiff.model.request import surveyed
 
 SIDE, CAPTION = 320, 16
 """Of a picture and its caption in a panel, in pixels."""

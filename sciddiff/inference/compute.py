@@ -11,7 +11,8 @@ from sciddiff.errors import InputError, InterruptedRun, OptionError
 from sciddiff.inference.store import Store
 from sciddiff.model import Model, memory
 from sciddiff.model.fit import Fitted
-from sciddiff.model.tiles import Group, Tile, compute_group, read_group
+from sciddiff.model.reading import Group, read_group
+from sciddiff.model.tiles import Tile, compute_group
 from sciddiff.model.windows import Window
 
 READERS = 2

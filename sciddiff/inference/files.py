@@ -21,7 +21,7 @@ from sciddiff.inference.workers import run_workers
 from sciddiff.io.scene import files_of
 from sciddiff.model import Model
 from sciddiff.model.fit import Fitted, Stored
-from sciddiff.model.tiles import Guidance
+from sciddiff.model.request import Guidance
 from sciddiff.stopping import stop_signals
 from sciddiff.tasks import Instrument
 

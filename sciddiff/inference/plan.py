@@ -27,8 +27,8 @@ from sciddiff.model import Model
 from sciddiff.model.engine import Restorer
 from sciddiff.model.fit import Fitted, Stored, fit_all, result_profile
 from sciddiff.model.layout import TOLERANCE, Layout, lay_out
+from sciddiff.model.request import Guidance, Request, surveyed, weaker_of
 from sciddiff.model.sections import AT_ONCE
-from sciddiff.model.tiles import Guidance, Request, surveyed, weaker_of
 from sciddiff.recipe import to_yaml
 from sciddiff.tasks import Task
 

@@ -14,7 +14,7 @@ from sciddiff.io.profile import RasterProfile
 from sciddiff.io.profile_json import profile_from_dict, profile_to_dict
 from sciddiff.io.stack_profile import StackProfile, stack_profile_from_dict, stack_profile_to_dict
 from sciddiff.model.layout import Layout
-from sciddiff.model.tiles import Guidance, Request
+from sciddiff.model.request import Guidance, Request
 
 FORMAT = "sciddiff-run/4"
 

@@ -15,7 +15,7 @@ from sciddiff.errors import InputError, OptionError, RecipeError
 from sciddiff.io.profile import RasterProfile
 from sciddiff.model import Model
 from sciddiff.model.fit import Stored
-from sciddiff.model.tiles import Guidance, weaker_of
+from sciddiff.model.request import Guidance, weaker_of
 from sciddiff.recipe.files import find_rasters
 from sciddiff.tasks.instrument import checked
 from sciddiff.tasks.look import levels_of
@@ -50,7 +50,7 @@ class Wish:
     image_class, numbers, style
         What is asked beside the mask: a class by its name, numbers by name, a reference image.
     guidance, strength
-        See `model.tiles`.
+        See `model.request`.
     image, region
         An image that is to be changed, and where; everywhere where not given.
     """

@@ -20,7 +20,8 @@ from sciddiff.model.fit import fit_all, is_stack
 from sciddiff.model.layout import TOLERANCE, lay_out
 from sciddiff.model.lazy import as_dataset, predict_lazily
 from sciddiff.model.lazy_stack import predict_stack_lazily
-from sciddiff.model.tiles import Guidance, Request, names, predict_tiles, surveyed
+from sciddiff.model.request import Guidance, Request, names, surveyed
+from sciddiff.model.tiles import predict_tiles
 from sciddiff.networks.unet import UNet
 from sciddiff.recipe.schema import Recipe
 from sciddiff.tasks import Instrument, Task, build_task
@@ -120,7 +121,7 @@ class Model:
             Measured numbers of the instrument by name, such as {"mtf": (0.22,)}; the nominal ones where not given. Of a
             synthesis: what is asked of the image beside its mask.
         guidance, strength
-            Of a synthesis: how it is led, and how far the input `image` may change; see `tiles.Request`.
+            Of a synthesis: how it is led, and how far the input `image` may change; see `request.Request`.
         tolerance
             Halo error allowed, in spreads of the residual; None takes the full radius.
 

@@ -17,7 +17,9 @@ from sciddiff.io.stack_profile import UNKNOWN, StackProfile
 from sciddiff.model.engine import Restorer
 from sciddiff.model.fit import Fitted, result_profile
 from sciddiff.model.layout import Layout, global_mean, lay_out, looks, mean_of
-from sciddiff.model.tiles import Request, compute_group, corner, names, read_group
+from sciddiff.model.reading import corner, read_group
+from sciddiff.model.request import Request, names
+from sciddiff.model.tiles import compute_group
 from sciddiff.model.windows import Reach, Window, reach, span
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ def predict_lazily(
     request
         What is asked of the engine.
     tile, tolerance
-        See `tiles.lay_out`.
+        See `layout.lay_out`.
 
     Returns
     -------

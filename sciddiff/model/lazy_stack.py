@@ -16,7 +16,8 @@ from sciddiff.model.engine import Restorer
 from sciddiff.model.fit import Fitted
 from sciddiff.model.layout import Layout, global_mean, lay_out, looked_at, mean_of
 from sciddiff.model.lazy import as_dataset
-from sciddiff.model.tiles import Request, names, predict_tiles
+from sciddiff.model.request import Request, names
+from sciddiff.model.tiles import predict_tiles
 from sciddiff.model.windows import span
 
 

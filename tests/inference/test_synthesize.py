@@ -21,7 +21,7 @@ from sciddiff.inference.manifest import COLUMNS
 from sciddiff.inference.wish import PLAIN, told
 from sciddiff.model import Model
 from sciddiff.model.fit import Stored
-from sciddiff.model.tiles import Guidance
+from sciddiff.model.request import Guidance
 from sciddiff.tasks.look import levels_of
 from sciddiff.tasks.style import PER_BAND
 from tests.synthesis import CELLS, LAND, cells, land, toy, write_raster

@@ -13,7 +13,7 @@ from sciddiff import io
 from sciddiff.errors import OptionError
 from sciddiff.inference import assemble_file, predict_file
 from sciddiff.model import Model, build, write
-from sciddiff.model.tiles import Guidance
+from sciddiff.model.request import Guidance
 from sciddiff.recipe import parse_recipe
 from sciddiff.tasks.style import PER_BAND
 from tests.synthesis import LAND, cells, image_of, land, task_of, toy, write_raster

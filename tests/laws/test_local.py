@@ -11,7 +11,8 @@ from sciddiff import io
 from sciddiff.model import Model, build, restore
 from sciddiff.model.fit import fit
 from sciddiff.model.layout import lay_out
-from sciddiff.model.tiles import Request, predict_tiles
+from sciddiff.model.request import Request
+from sciddiff.model.tiles import predict_tiles
 from sciddiff.model.windows import lattice
 from sciddiff.recipe import parse_recipe
 

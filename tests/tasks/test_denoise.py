@@ -14,7 +14,7 @@ from sciddiff.errors import InputError, OptionError, RecipeError
 from sciddiff.io.image import assemble
 from sciddiff.model import Model, build, load
 from sciddiff.model.fit import fit_all
-from sciddiff.model.tiles import surveyed
+from sciddiff.model.request import surveyed
 from sciddiff.physics.fractal import fractal_noise
 from sciddiff.recipe import load_recipe, parse_recipe
 from sciddiff.recipe.schema import Recipe

@@ -16,7 +16,7 @@ from sciddiff import io
 from sciddiff.errors import InputError, OptionError
 from sciddiff.labels import instance_maps
 from sciddiff.model import Model
-from sciddiff.model.tiles import Guidance
+from sciddiff.model.request import Guidance
 from sciddiff.recipe import parse_recipe
 from sciddiff.tasks import build_task, known_name
 from sciddiff.tasks.style import FLAT, OCTAVES, PER_BAND, QUANTILES, SIDE, style_numbers, style_of

@@ -12,7 +12,7 @@ from sciddiff import io
 from sciddiff.errors import InputError, RecipeError
 from sciddiff.labels import CLASSES
 from sciddiff.model import load
-from sciddiff.model.tiles import Guidance
+from sciddiff.model.request import Guidance
 from sciddiff.recipe import load_recipe
 from sciddiff.recipe.schema import Recipe
 from sciddiff.tasks import build_task
