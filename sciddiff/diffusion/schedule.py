@@ -117,5 +117,13 @@ def _geometric(first: float, last: float, count: int) -> list[float]:
 
 
 def check_steps(steps: int) -> None:
+    """
+    Refuse less than one step.
+
+    Raises
+    ------
+    OptionError
+        If steps is below 1.
+    """
     if steps < 1:
         raise OptionError(f"steps must be 1 or more, got {steps}")

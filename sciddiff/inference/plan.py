@@ -194,13 +194,13 @@ def make_plan(
     _refuse_disk(products[0].path, needs)
     try:
         layout = lay_out(model, fitted, tile=tile, tolerance=tolerance)
-        request = surveyed(model, fitted, request)
+        wanted, request = request, surveyed(model, fitted, request)
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
     plan = Plan(
         source=_absolute(source),
         inputs=others,
-        key=_key(asked(model, source, others, request=request, outputs=named), layout, products),
+        key=_key(asked(model, source, others, request=wanted, outputs=named), request, layout, products),
         layout=layout,
         request=request,
         grid=fitted.grid,
@@ -386,9 +386,11 @@ def asked(
     )
 
 
-def _key(known: Mapping[str, Any], layout: Layout, products: Sequence[Product]) -> dict[str, Any]:
+def _key(known: Mapping[str, Any], request: Request, layout: Layout, products: Sequence[Product]) -> dict[str, Any]:
+    """What was asked, and what of it was found in the inputs: the latter is not known before they are opened."""
     cut = {name: value for name, value in asdict(layout).items() if name != "halo_from"}
-    return {**known, **_plain({**cut, "dtypes": [item.profile.dtype for item in products]})}
+    found = {"surveyed": request.instrument, "dtypes": [item.profile.dtype for item in products]}
+    return {**known, **_plain({**cut, **found})}
 
 
 def _plain(key: Mapping[str, Any]) -> dict[str, Any]:

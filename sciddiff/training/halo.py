@@ -17,7 +17,7 @@ CORE = 32
 SIDE = 480
 SIZES_MADE, CORE_MADE, SIDE_MADE = (16, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320), 256, 896
 """The same where all is made: every step of a sample carries what is missing at a window's edge a network further, and
-where an object may become bright or dark as well, little makes much. So it is looked for farther, and at more places."""
+where an object may become bright or dark as well, little makes much. So it is looked for farther, at more places."""
 DIAMETER = 26.0
 """Of the procedural nuclei, in pixels."""
 
@@ -32,8 +32,10 @@ def halo_table(model: Model) -> dict[str, float]:
     """
     generator = torch.Generator().manual_seed(0)
     unit = math.lcm(model.task.stride, model.network.stride)
-    sizes, core, side = (SIZES_MADE, CORE_MADE, SIDE_MADE) if model.task.generative else (SIZES, CORE, SIDE)
-    whole_side, core_side = (-(-each // unit) * unit for each in (side, core))
+    made = model.task.generative
+    sizes = SIZES_MADE if made else SIZES
+    sides = (SIDE_MADE, CORE_MADE) if made else (SIDE, CORE)
+    whole_side, core_side = (-(-each // unit) * unit for each in sides)
     count = len(model.task.scene_bands) + planes_beside(model.task.neighbours)
     clean = torch.randn(1, count, whole_side, whole_side, generator=generator)
     frequency = torch.fft.fftfreq(whole_side)
@@ -49,7 +51,9 @@ def halo_table(model: Model) -> dict[str, float]:
         clean[:, -named] = torch.from_numpy(places.astype(np.float32)).to(clean)
     obs = model.task.simulate(clean, None)
     if model.task.generative:  # of no class: where the look is open, too, least is enough to change it
-        obs = model.task.observe({each.name: obs.inputs[each.name] for each in model.task.inputs if each.required}, None)
+        obs = model.task.observe(
+            {each.name: obs.inputs[each.name] for each in model.task.inputs if each.required}, None
+        )
     table = {}
     steps, method = max(3, model.recipe.sampler.steps), model.recipe.sampler.method
     whole = list(restore(model, obs, origins=[(0, 0)], steps=steps, method=method))

@@ -12,6 +12,7 @@ from sciddiff.errors import OptionError, OutputExistsError
 from sciddiff.inference import assemble_file, predict_file, publish
 from sciddiff.model import Model
 from tests.inference.conftest import decoded, small_model, write_scene
+from tests.laws.stacks import random_model, stack_file
 
 ASKED: dict[str, Any] = {"steps": 2, "samples": 2, "seed": 5, "tile": 64}
 
@@ -131,6 +132,17 @@ def test_another_request_does_not_end_what_a_kill_interrupted(
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".zarr"])
+@pytest.mark.filterwarnings("ignore:.* than Nyquist of the optics")
+def test_an_instrument_that_the_image_tells_makes_no_other_request(tmp_path: Path, killed_at: Any) -> None:
+    stack, model = stack_file(tmp_path / "scene.ome.tif"), random_model("super_resolution")
+    asked: dict[str, Any] = {"output": tmp_path / "out.ome.tif", "tile": 16}
+    killed_at("remove", 1)
+    with pytest.raises(Killed):
+        predict_file(model, str(stack), **asked)
+    assert predict_file(model, str(stack), **asked) == {"output": str(asked["output"])}
+    assert not (tmp_path / "out.ome.tif.run").exists()
+
+
 @pytest.mark.parametrize("step", ["_write_provenance", "remove"])
 def test_an_output_deleted_after_a_kill_is_made_again(
     model: Model, scene: Path, tmp_path: Path, killed_at: Any, suffix: str, step: str
