@@ -131,7 +131,6 @@ def test_another_request_does_not_end_what_a_kill_interrupted(
     assert not (tmp_path / "out.tif.run").exists()
 
 
-@pytest.mark.parametrize("suffix", [".tif", ".zarr"])
 @pytest.mark.filterwarnings("ignore:.* than Nyquist of the optics")
 def test_an_instrument_that_the_image_tells_makes_no_other_request(tmp_path: Path, killed_at: Any) -> None:
     stack, model = stack_file(tmp_path / "scene.ome.tif"), random_model("super_resolution")
@@ -143,6 +142,7 @@ def test_an_instrument_that_the_image_tells_makes_no_other_request(tmp_path: Pat
     assert not (tmp_path / "out.ome.tif.run").exists()
 
 
+@pytest.mark.parametrize("suffix", [".tif", ".zarr"])
 @pytest.mark.parametrize("step", ["_write_provenance", "remove"])
 def test_an_output_deleted_after_a_kill_is_made_again(
     model: Model, scene: Path, tmp_path: Path, killed_at: Any, suffix: str, step: str
