@@ -114,7 +114,9 @@ def configure_logging(ctx: click.Context) -> None:
     logger.setLevel(level)
     logger.handlers[:] = [_StandardError()]
     logger.propagate = False
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong with a file is said by errors
+    files = logging.getLogger("tifffile")  # heard by `io`, which says by errors what is wrong with a file
+    files.handlers[:] = [logging.NullHandler()]
+    files.propagate = False
 
 
 class Duration(click.ParamType[float]):

@@ -69,3 +69,13 @@ def test_ome_zarr_is_checked_plane_by_plane(call: Call, tmp_path: Path, version:
     result = call("check", path, "--deep", "--json")
     assert result.exit_code == 3
     assert json.loads(result.stdout)["checked"][0]["problems"][0].startswith("plane 0: cannot be decoded")
+
+
+def test_half_of_a_hyperstack_is_refused(call: Call, tmp_path: Path) -> None:
+    path = tmp_path / "half.tif"
+    tifffile.imwrite(path, numbers((5, 80, 90)), imagej=True, metadata={"axes": "ZYX"})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    result = call("info", path)
+    assert result.exit_code == 3
+    assert "truncated or damaged" in result.stderr
+    assert "tifffile" not in result.stderr
