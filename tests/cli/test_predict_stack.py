@@ -65,7 +65,7 @@ def test_no_stack_is_refused(call: Call, models: Path, tmp_path: Path) -> None:
     whole = stack_file(tmp_path / "whole.ome.tif", SHAPE).read_bytes()
     short.write_bytes(whole[: len(whole) // 2])
     before = set(tmp_path.iterdir())
-    for path, word in ((mixed, "page 2"), (rgb, "RGB"), (short, "is not there; fetch the file")):
+    for path, word in ((mixed, "page 2"), (rgb, "RGB"), (short, "truncated or damaged")):
         refused(call("predict", models / "finer.safetensors", path, "-o", tmp_path / "out.ome.tif"), path, word)
     assert set(tmp_path.iterdir()) == before
 
