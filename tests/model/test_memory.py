@@ -10,7 +10,7 @@ from sciddiff.model import memory
 
 resource = pytest.importorskip("resource")
 
-BLOCK = 24 * 2**20
+BLOCK = memory.LARGEST * 3 // 4
 """Bytes; below the largest block that stays on the heap."""
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc alone")
@@ -37,7 +37,7 @@ def resident() -> int:
 def test_freed_memory_serves_the_next_window_and_then_returns() -> None:
     with memory.kept():
         window()
-        assert faults() < 100  # of 36 864
+        assert faults() < 100  # of 18 432
         held = resident()
     assert held - resident() > 5 * BLOCK
     assert faults() > 1000
