@@ -208,7 +208,7 @@ class FillGaps(OneImage):
         total, weight = self._dates(obs, fitted=True)
         told = known | (weight > 0)
         held = torch.where(known, image, total / weight.clamp_min(_tiny(image)))
-        return torch.where(told, held, masked.fill(held, told))
+        return masked.fill(held, told)
 
     def _dates(self, obs: Observation, *, fitted: bool) -> tuple[Tensor, Tensor]:
         """Sum of the matched dates by their trust, and of the trust, (b, c, h, w) each; fitted to the image or not."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sciddiff.labels import nuclei
 from sciddiff.model import Model, restore
+from sciddiff.model.windows import round_up
 from sciddiff.tasks import Observation
 from sciddiff.tasks.base import planes_beside
 
@@ -35,7 +36,7 @@ def halo_table(model: Model) -> dict[str, float]:
     made = model.task.generative
     sizes = SIZES_MADE if made else SIZES
     sides = (SIDE_MADE, CORE_MADE) if made else (SIDE, CORE)
-    whole_side, core_side = (-(-each // unit) * unit for each in sides)
+    whole_side, core_side = (round_up(each, unit) for each in sides)
     count = len(model.task.scene_bands) + planes_beside(model.task.neighbours)
     clean = torch.randn(1, count, whole_side, whole_side, generator=generator)
     frequency = torch.fft.fftfreq(whole_side)
@@ -59,9 +60,9 @@ def halo_table(model: Model) -> dict[str, float]:
     whole = list(restore(model, obs, origins=[(0, 0)], steps=steps, method=method))
     change = whole[0] - model.task.base(obs)
     spread = change.std().clamp_min(1e-12)
-    row, col = _busiest(change, core_side, unit, room=-(-sizes[-1] // unit) * unit)
+    row, col = _busiest(change, core_side, unit, room=round_up(sizes[-1], unit))
     for halo in sizes:
-        halo = -(-halo // unit) * unit
+        halo = round_up(halo, unit)
         origin, side = (row - halo, col - halo), core_side + 2 * halo
         tiles = restore(
             model, _crop(obs, *origin, side=side, whole=whole_side), origins=[origin], steps=steps, method=method
