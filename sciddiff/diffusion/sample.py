@@ -19,6 +19,9 @@ from sciddiff.diffusion.schedule import check_steps, log_angles
 Velocity = Callable[[Tensor, float], Tensor]
 """Velocity of a state (b, c, *spatial) at an angle in radians."""
 
+MANY, WIDE = 10, {"largest": 80.0, "smallest": 0.05}
+"""From how many intervals on the reference solvers go a longer way, and its ends."""
+
 
 class Sampler(Protocol):
     """What `SAMPLERS` holds: one sample of the residual in a number of network evaluations.
@@ -246,7 +249,13 @@ def _angle(model: Velocity, noise: Tensor, steps: int, mean: Tensor | None = Non
 
 
 def _reference(solve: Callable[[Velocity, Tensor, Sequence[float], Tensor], Tensor], evaluations: int = 1) -> Sampler:
-    """Solver on log-spaced sigma from the mean, with as many intervals as the other `steps - 1` evaluations allow."""
+    """Solver on log-spaced sigma from the mean, with as many intervals as the other `steps - 1` evaluations allow.
+
+    What is alike over many pixels, such as how bright an object is, has a variance of hundreds in its one direction and
+    is decided at a sigma of tens. With intervals enough the way is from 80 to 0.05: eleven of DPM-Solver++ keep 0.87 to
+    1.02 of the standard deviation of any Gaussian residual of variance 0.01 to 1000; from 16 to 0.1 it is 0.45 to 1.01.
+    A few intervals are better spent on what a restoration leaves open.
+    """
 
     def sample(model: Velocity, noise: Tensor, steps: int, mean: Tensor | None = None) -> Tensor:
         check_steps(steps)
@@ -254,7 +263,9 @@ def _reference(solve: Callable[[Velocity, Tensor, Sequence[float], Tensor], Tens
             mean = posterior_mean(model, noise)
         if steps == 1:
             return mean
-        return solve(model, noise, log_angles((steps + evaluations - 2) // evaluations), mean)
+        intervals = (steps + evaluations - 2) // evaluations
+        ends = WIDE if intervals >= MANY else {}
+        return solve(model, noise, log_angles(intervals, **ends), mean)
 
     return sample
 

@@ -189,6 +189,21 @@ def test_samples_lie_about_the_mean_where_it_is_wide_of_zero_and_hardly_told(nam
     torch.testing.assert_close((pair[0] + pair[1]) / 2, mean, rtol=1e-9, atol=0)
 
 
+WIDE = torch.logspace(-2, 3, 21, dtype=torch.float64).reshape(1, 1, -1)
+"""Variances of a residual's directions: from fine grain to what is alike over hundreds of pixels."""
+
+
+@pytest.mark.parametrize(("steps", "lost"), [(12, 0.14), (16, 0.13), (24, 0.12)])
+def test_many_steps_keep_what_is_alike_over_many_pixels(steps, lost):
+    def gaussian(x: torch.Tensor, t: float) -> torch.Tensor:
+        cosine, sine = math.cos(t), math.sin(t)
+        return x * sine * cosine * (WIDE - 1) / (cosine**2 * WIDE + sine**2)
+
+    spread = SAMPLERS["dpmpp"](gaussian, torch.ones_like(WIDE), steps) / WIDE.sqrt()
+    assert spread.min() > 1 - lost
+    assert spread.max() < 1.04
+
+
 def test_sampler_follows_its_recursion():
     nodes, gain = angles(5), 1.0
     for i in range(1, 5):
