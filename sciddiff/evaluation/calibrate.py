@@ -125,15 +125,16 @@ def calibrate(
     ask = Ask(samples, steps, seed)
     with TemporaryDirectory(prefix="sciddiff-") as scratch:
         pairs = {scene: _pair(model, scene, Path(scratch, str(at))) for at, scene in enumerate(dict.fromkeys(scenes))}
+        on = [{"name": Path(scene).name, "sha256": _digest(scene)} for scene in pairs]
         before = after = _doubts(model, pairs, ask, partial(_tell, progress, 0, len(pairs)))
         for turn in range(1, ROUNDS + 1):
             factor = scenes_scale([each.scores for each in after], level=level) / half
-            result = replace(result, record={**result.record, "calibration": round(scale_of(result) * factor, 4)})
+            result = _scaled(result, factor)
             after = _doubts(result, pairs, ask, partial(_tell, progress, turn, len(pairs)))
             if abs(_coverage(after, half) - level) <= CLOSE:
                 break
     told = {
-        "on": [{"name": Path(scene).name, "sha256": _digest(scene)} for scene in pairs],
+        "on": on,
         "level": level,
         **ask._asdict(),
         "scale": {"before": scale_of(model), "after": scale_of(result)},
@@ -151,6 +152,10 @@ def calibrate(
 def scale_of(model: Model) -> float:
     """By how much what a model's samples add to the mean is multiplied."""
     return float(model.record.get("calibration", 1.0))
+
+
+def _scaled(model: Model, factor: float) -> Model:
+    return replace(model, record={**model.record, "calibration": float(f"{scale_of(model) * factor:.5g}")})
 
 
 def _refuse(model: Model) -> None:
@@ -206,15 +211,15 @@ def _warn_trained(model: Model, scene: str, truth: str) -> None:
         warnings.warn(f"{scene}: {model.recipe.name} was trained on it, and may err more elsewhere", stacklevel=4)
 
 
-def _digest(scene: str) -> str:
-    """SHA-256 over the files behind a scene, one after the other."""
+def _digest(scene: str) -> str | None:
+    """SHA-256 over the files behind a scene, one after the other; None of one that is not local."""
     pair = _files(scene)
+    files = [path for source in (pair.values() if TRUTH in pair else [scene]) for path in files_of(source)]
     digest = hashlib.sha256()
-    for source in pair.values() if TRUTH in pair else [scene]:
-        for path in files_of(source):
-            with open(path, "rb") as file:
-                hashlib.file_digest(file, lambda: digest)
-    return digest.hexdigest()
+    for path in files:
+        with open(path, "rb") as file:
+            hashlib.file_digest(file, lambda: digest)
+    return digest.hexdigest() if files else None
 
 
 def _values(image: xr.DataArray) -> Double:
