@@ -4,7 +4,8 @@ import hashlib
 import math
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -124,7 +125,10 @@ def calibrate(
     half, result = NormalDist().inv_cdf((1 + level) / 2), model
     ask = Ask(samples, steps, seed)
     with TemporaryDirectory(prefix="sciddiff-") as scratch:
-        pairs = {scene: _pair(model, scene, Path(scratch, str(at))) for at, scene in enumerate(dict.fromkeys(scenes))}
+        pairs = {}
+        for at, scene in enumerate(dict.fromkeys(scenes)):
+            with _named(scene):
+                pairs[scene] = _pair(model, scene, Path(scratch, str(at)))
         on = [{"name": Path(scene).name, "sha256": _digest(scene)} for scene in pairs]
         before = after = _doubts(model, pairs, ask, partial(_tell, progress, 0, len(pairs)))
         for turn in range(1, ROUNDS + 1):
@@ -171,6 +175,17 @@ def _refuse(model: Model) -> None:
 # ---- scenes ----
 
 
+@contextmanager
+def _named(scene: str) -> Iterator[None]:
+    """Say of which of several scenes an error is."""
+    try:
+        yield
+    except InputError as error:
+        if scene in str(error):
+            raise
+        raise InputError(f"{scene}: {error}") from error
+
+
 def _pair(model: Model, scene: str, scratch: Path) -> Pair:
     """The pair that lies in a folder, or is simulated of a clean scene."""
     task, files = model.task, _files(scene)
@@ -184,15 +199,13 @@ def _pair(model: Model, scene: str, scratch: Path) -> Pair:
     }
     main = images.pop(task.inputs[0].name)
     if len(main) != 1:
-        raise InputError(
-            f"{scene}: holds a {TRUTH} and {len(main) or 'no'} {task.inputs[0].name}, expected one of each"
-        )
+        raise InputError(f"holds a {TRUTH} and {len(main) or 'no'} {task.inputs[0].name}, expected one of each")
     truth = io.open(files[TRUTH])
     values = _values(truth)
     if not simulated and task.counts_electrons:
         lines = lines_onto(truth, main[0], detail=False) if truth.shape == main[0].shape else None
         if lines is None:
-            raise InputError(f"{scene}: {TRUTH} and {task.inputs[0].name} show nothing in common, or differ in size")
+            raise InputError(f"{TRUTH} and {task.inputs[0].name} show nothing in common, or differ in size")
         values = np.stack([slope * band + start for band, (slope, start) in zip(values, lines, strict=True)])
     return Pair(main[0], {name: given for name, given in images.items() if given}, values, simulated)
 
@@ -232,7 +245,8 @@ def _values(image: xr.DataArray) -> Double:
 def _doubts(model: Model, pairs: Mapping[str, Pair], ask: Ask, step: Callable[[int], None]) -> list[Doubt]:
     found = []
     for scene, pair in pairs.items():
-        found.append(_doubt(model, scene, pair, ask))
+        with _named(scene):
+            found.append(_doubt(model, pair, ask))
         step(len(found))
     return found
 
@@ -241,17 +255,17 @@ def _tell(progress: Callable[[int, int], None], turn: int, count: int, done: int
     progress(turn * count + done, max(2, turn + 1) * count)
 
 
-def _doubt(model: Model, scene: str, pair: Pair, ask: Ask) -> Doubt:
+def _doubt(model: Model, pair: Pair, ask: Ask) -> Doubt:
     if pair.any_size:
         task = model.recipe.task.model_copy(update={"pixel_size": None})
         model = replace(model, recipe=model.recipe.model_copy(update={"task": task}))
     result = model.predict(pair.image, inputs=pair.others, steps=ask.steps, samples=ask.samples, seed=ask.seed)
     mean, std = (result[name].values.astype(np.float64) for name in ("mean", "std"))
     if mean.shape != pair.truth.shape:
-        raise InputError(f"{scene}: the result is {mean.shape}, the truth {pair.truth.shape}; expected the same pixels")
+        raise InputError(f"the result is {mean.shape}, the truth {pair.truth.shape}; expected the same pixels")
     there = np.isfinite(pair.truth) & (std > 0)  # where nothing was hidden there is nothing to scale
     if not there.any():
-        raise InputError(f"{scene}: {model.recipe.name} is uncertain of nothing in it, or knows nothing of it")
+        raise InputError(f"{model.recipe.name} is uncertain of nothing in it, or knows nothing of it")
     mean, std, truth = mean[there], std[there], pair.truth[there]
     ratio = math.sqrt(np.square(truth - mean).mean() / np.square(std).mean())
     return Doubt(conformal_scores(mean, std, truth), ratio)
