@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,7 +72,8 @@ class Known(Denoise):
 @pytest.fixture
 def known() -> Model:
     model = build(parse_recipe(DENOISE))
-    return replace(model, task=Known(model.recipe.task, model.recipe.bands))
+    settings: Any = model.recipe.task
+    return replace(model, task=Known(settings, model.recipe.bands))
 
 
 def saved(path: Path, values: np.ndarray, *bands: str, pixel: float = 10) -> str:
