@@ -35,7 +35,9 @@ def test_help_loads_nothing_heavy():
     assert loaded_after(code) == set()
 
 
-@pytest.mark.parametrize("command", ["demo", "predict", "train", "simulate", "info", "export", "recipe", "models"])
+@pytest.mark.parametrize(
+    "command", ["demo", "predict", "train", "simulate", "calibrate", "info", "export", "recipe", "models"]
+)
 def test_the_help_of_a_command_loads_nothing_heavy(command: str):
     code = f"from sciddiff.cli import cli\ntry: cli(['{command}', '--help'])\nexcept SystemExit: pass"
     assert loaded_after(code) == set()

@@ -13,7 +13,7 @@ from sciddiff.cli.options import configure_logging, is_verbose, verbosity_option
 from sciddiff.errors import SciddiffError
 
 COMMANDS = (
-    *("demo", "predict", "assemble", "synthesize", "train", "simulate", "evaluate", "benchmark"),
+    *("demo", "predict", "assemble", "synthesize", "train", "simulate", "evaluate", "benchmark", "calibrate"),
     *("info", "check", "export", "recipe", "models", "slurm"),
 )
 """In the order of the help. The command `x` is the object `x` of the module `sciddiff.cli.x`."""

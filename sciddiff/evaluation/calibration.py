@@ -225,16 +225,66 @@ def conformal_scale(mean: Array, std: Array, truth: Array, *, level: float = 0.9
     ----------
     Angelopoulos et al. 2022 (arXiv 2202.05265).
     """
-    center, spread, value = _finite(mean, std, truth)
+    scores = conformal_scores(mean, std, truth)
     if not 0 < level < 1:
         raise InputError(f"level is {level}; expected a share between 0 and 1")
-    rank = math.ceil((value.size + 1) * level)
-    if rank > value.size:
+    rank = math.ceil((scores.size + 1) * level)
+    if rank > scores.size:
         least = math.ceil(level / (1 - level) - 1e-9)
-        raise InputError(f"{value.size} pixels are too few for a level of {level}; take {least} or more")
-    error = np.abs(value - center)
-    scores = np.divide(error, spread, out=np.where(error > 0, np.inf, 0.0), where=spread > 0)
+        raise InputError(f"{scores.size} pixels are too few for a level of {level}; take {least} or more")
     return float(np.partition(scores, rank - 1)[rank - 1])
+
+
+def conformal_scores(mean: Array, std: Array, truth: Array) -> Double:
+    """|truth - mean| / std of each pixel, flat; where std is 0 infinite, or 0 where the error is 0 too.
+
+    Parameters
+    ----------
+    mean, std, truth
+        Of one shape.
+
+    Raises
+    ------
+    InputError
+        Shapes that differ, or no valid pixel.
+    """
+    center, spread, value = _finite(mean, std, truth)
+    error = np.abs(value - center)
+    return np.divide(error, spread, out=np.where(error > 0, np.inf, 0.0), where=spread > 0)
+
+
+def scenes_scale(scores: Sequence[Double], *, level: float) -> float:
+    """Factor q for which mean +- q std holds pixels of several scenes with the probability `level`, each scene alike.
+
+    Parameters
+    ----------
+    scores
+        Of each scene, see `conformal_scores`.
+    level
+        In (0, 1).
+
+    Raises
+    ------
+    InputError
+        Too few pixels for the level.
+
+    Notes
+    -----
+    The least q for which the mean over scenes of #{score <= q} / (n + 1) is `level`: of one scene the
+    `conformal_scale`; of several a large one counts no more than a small one.
+
+    References
+    ----------
+    Lee, Barber, Willett 2023 (arXiv 2306.06342), without the mass that they leave to the scene to come, which no
+    finite factor covers with fewer than 1 / (1 - level) scenes.
+    """
+    values = np.concatenate(scores)
+    weights = np.concatenate([np.full(each.size, 1 / ((each.size + 1) * len(scores))) for each in scores])
+    order = np.argsort(values)
+    place = int(np.searchsorted(np.cumsum(weights[order]), level - 1e-12))
+    if place == values.size:
+        raise InputError(f"{values.size} pixels are too few for a level of {level}; take more")
+    return float(values[order[place]])
 
 
 def _finite(*arrays: Array) -> list[Double]:

@@ -44,7 +44,8 @@ class Model:
         white, and noise becomes detail that the bands share as they do in the training scenes.
     record
         What was measured: `halo` (pixels -> error in spreads), `calibration` (by how much a sample's departure from
-        the mean is scaled, so that the spread equals the error on held-out places), `metrics`, `provenance`.
+        the mean is scaled, so that the spread equals the error on held-out places, or the interval holds the truth as
+        often as it says, see `evaluation.calibrate`), `metrics`, `provenance`.
     """
 
     recipe: Recipe

@@ -1,5 +1,6 @@
 """One `.safetensors` file a model: averaged weights in half precision, and all else as metadata."""
 
+import contextlib
 import json
 import os
 import struct
@@ -42,6 +43,8 @@ def write(model: Model, path: Path) -> None:
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
 
 

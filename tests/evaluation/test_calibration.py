@@ -124,3 +124,23 @@ def test_too_few_pixels_promise_nothing():
         calibration.conformal_scale(np.zeros(5), np.ones(5), np.ones(5), level=1.0)
     with pytest.raises(InputError, match="nothing to calibrate"):
         calibration.coverage(np.full(3, np.nan), np.ones(3), np.ones(3))
+
+
+def test_of_one_scene_the_scale_is_the_conformal_one_and_scenes_count_alike():
+    rng = np.random.default_rng(5)
+    small, large = rng.exponential(1, 500), rng.exponential(2, 20_000)
+    for level in (0.5, 0.9):
+        single = calibration.conformal_scale(np.zeros(500), np.ones(500), small, level=level)
+        assert calibration.scenes_scale([small], level=level) == single
+    scale = calibration.scenes_scale([small, large], level=0.9)
+    covered = [(each <= scale).mean() for each in (small, large)]
+    assert np.mean(covered) == pytest.approx(0.9, abs=2e-3)
+    assert covered[0] > 0.93  # pooled, the large scene would decide alone
+    assert covered[1] < 0.87
+    with pytest.raises(InputError, match="too few"):
+        calibration.scenes_scale([small[:4], large[:4]], level=0.9)
+
+
+def test_scores_are_errors_over_spreads_and_infinite_where_an_error_was_not_thought_of():
+    scores = calibration.conformal_scores(np.zeros(4), np.array([2.0, 0, 0, np.nan]), np.array([-1.0, 1, 0, 1]))
+    assert scores.tolist() == [0.5, np.inf, 0]
