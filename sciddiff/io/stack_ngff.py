@@ -121,7 +121,7 @@ def _placed(profile: StackProfile, scales: Mapping[str, Any], axes: str) -> Stac
     for axis in "XYZ":
         factor = micrometres(units.get(axis) or "")
         at = axes.find(axis)
-        sizes.append(scale[at] * factor if factor is not None else None)
+        sizes.append(scale[at] * factor if factor is not None and scale[at] > 0 else None)
         places.append(shift[at] * factor if factor is not None and shift is not None else None)
     second = seconds(units.get("T") or "")
     told = Units(*(units.get(axis) or "µm" for axis in "XYZ"))
@@ -131,7 +131,7 @@ def _placed(profile: StackProfile, scales: Mapping[str, Any], axes: str) -> Stac
         pixel_unit=told,
         position=Spatial(*places) if shift is not None else profile.position,
         position_unit=told if shift is not None else profile.position_unit,
-        time_increment=scale[axes.find("T")] * second if second is not None else None,
+        time_increment=(scale[axes.find("T")] * second or None) if second is not None else None,
         time_unit=units.get("T") or "s",
     )
 

@@ -156,6 +156,8 @@ def result_profile(fitted: Fitted, task: Task, stored: Stored | None = None) -> 
         return target_profile(fitted, ratio, stored)
     if fitted.own_bands:  # another quantity, which the type of the image's pixels need not hold
         stack = stack.with_dtype("float32" if stored is None else stored.dtype)
+    elif stack.dtype == "bool":  # what is restored lies between true and false
+        stack = stack.with_dtype("float32")
     return stack.select(fitted.result_bands).rescaled(ratio, task.depth_ratio or 1)
 
 

@@ -118,6 +118,14 @@ def test_an_imagej_hyperstack_says_sizes_names_and_times(tmp_path: Path) -> None
     assert np.array_equal(image.values, in_order(pixels, "TZCYX"))
 
 
+@pytest.mark.parametrize(("unit", "interval"), [("min", 150.0), ("ms", 0.0025), ("frame", None)])
+def test_imagej_counts_time_in_the_unit_that_it_names(tmp_path: Path, unit: str, interval: float | None) -> None:
+    path = tmp_path / "movie.tif"
+    told = {"axes": "TYX", "finterval": 2.5, "tunit": unit}
+    tifffile.imwrite(path, numbers((3, 8, 9)), imagej=True, metadata=told)
+    assert io.open(path).encoding["stack"].time_increment == interval
+
+
 def test_a_plane_of_imagej_keeps_its_pixel_size(tmp_path: Path) -> None:
     path = tmp_path / "plane.tif"
     tifffile.imwrite(path, numbers((8, 9)), imagej=True, resolution=(4.0, 4.0), metadata={"unit": "nm"})
