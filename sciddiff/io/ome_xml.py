@@ -165,7 +165,8 @@ def _time(element: Any, name: str) -> float | None:
 
 
 def _at(plane: Any) -> tuple[int, int, int]:
-    return int(plane.get("TheT", 0)), int(plane.get("TheC", 0)), int(plane.get("TheZ", 0))
+    t, c, z = (number_of(plane.get(name, "0")) for name in ("TheT", "TheC", "TheZ"))
+    return (-1, -1, -1) if t is None or c is None or z is None else (int(t), int(c), int(z))
 
 
 def _times(planes: Sequence[Any], frames: int) -> tuple[float, ...]:

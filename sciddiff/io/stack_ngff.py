@@ -27,7 +27,7 @@ VERSIONS = ("0.4", "0.5")
 
 
 def is_ngff(path: str) -> bool:
-    """Return whether a folder is an OME-Zarr image, or holds some as `bioformats2raw` lays them out.
+    """Return whether a folder is an OME-Zarr image, or holds some, as `bioformats2raw` or a plate lays them out.
 
     Parameters
     ----------
@@ -36,7 +36,9 @@ def is_ngff(path: str) -> bool:
     """
     try:
         _image(path)
-    except (*FAULTS, InputError):
+    except InputError:  # a plate, which says what to open
+        return True
+    except FAULTS:
         return False
     return True
 
@@ -50,7 +52,30 @@ def _image(path: str) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         group = group["0"]
         attrs = dict(group.attrs)
         said = attrs.get("ome", attrs)
+    for kind, parts in (("plate", "wells"), ("well", "images")):
+        if kind in said and "multiscales" not in said:
+            names = [str(part["path"]) for part in said[kind][parts]]
+            raise InputError(
+                f"{path}: is a {kind} with {len(names)} {parts}, no image; open one of its images, such as "
+                f"{path}/{names[0]}{'/0' if kind == 'plate' else ''}"
+            )
     return group, said["multiscales"][0], said
+
+
+def images_in(path: str) -> list[str]:
+    """Return the names of the images that `bioformats2raw` laid out in an OME-Zarr; one nameless otherwise.
+
+    Parameters
+    ----------
+    path
+        Of its folder.
+    """
+    group: Any = zarr.open_group(path, mode="r")
+    attrs = dict(group.attrs)
+    said = attrs.get("ome", attrs)
+    if "multiscales" in said or "bioformats2raw.layout" not in said:
+        return [""]
+    return sorted(name for name in group.group_keys() if name.isdecimal())
 
 
 def open_ngff(path: str) -> tuple[str, Any]:
