@@ -322,7 +322,9 @@ def _laid(mask: xr.DataArray, grid: GeoBox, name: str) -> xr.DataArray:
         return mask
     if own.shape != grid.shape:
         told = [f"{shape[0]} x {shape[1]}" for shape in (own.shape, grid.shape)]
-        raise InputError(f"{name} has {told[0]} pixels, the image {told[1]}, and does not say where among these it lies")
+        raise InputError(
+            f"{name} has {told[0]} pixels, the image {told[1]}, and does not say where among these it lies"
+        )
     return mask.assign_coords(grid_coords(grid))
 
 

@@ -54,8 +54,8 @@ class Isotropic(SuperResolution):
         if 1 / UNLIKE < plane / self.ratio / pixel < UNLIKE:
             return ""
         return (
-            f"planes are {plane:.4g} um apart, which is {plane / pixel:.3g} pixels; the model is for {self.ratio} pixels: "
-            f"planes of the result, {plane / self.ratio:.4g} um apart, are not as close as pixels"
+            f"planes are {plane:.4g} um apart, which is {plane / pixel:.3g} pixels; the model is for {self.ratio} "
+            f"pixels: planes of the result, {plane / self.ratio:.4g} um apart, are not as close as pixels"
         )
 
     def _make_interpolator(self, low: float, high: float) -> interpolation.GainInterpolator:

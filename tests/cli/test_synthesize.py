@@ -148,7 +148,12 @@ def test_an_image_is_changed_where_the_region_says(call: Call, folder: Path, tmp
         ("cells", ["--masks", "masks", "--strength", "0"], 2, "--strength"),
         ("cells", ["--masks", "bad/dark.tif", "--layout", "rearranged"], 3, "no objects in bad/dark.tif"),
         ("cells", ["--masks", "masks", "--real", "gone"], 3, "gone holds no labelled images"),
-        ("cells", ["--masks", "masks", "--real", "real"], 3, "real/images/two has 2 bands; the model makes images of 1"),
+        (
+            "cells",
+            ["--masks", "masks", "--real", "real"],
+            3,
+            "real/images/two has 2 bands; the model makes images of 1",
+        ),
         ("cells", ["-n", "2", "--real", "real"], 2, "--real judges images by their labels"),
         ("cells", ["--masks", "masks", "--real", "real", "--keep-from", "0"], 2, "--keep-from"),
     ],

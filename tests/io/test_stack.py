@@ -347,7 +347,7 @@ def test_a_plate_says_what_to_open(tmp_path: Path, version: str) -> None:
         group.attrs.update(said if version == "0.4" else {"ome": {"version": version, **said}})
     ome_zarr(path / "B" / "2" / "0", numbers((2, 8, 9)), "CYX", version=version)
     for where in kinds:
-        with pytest.raises(InputError, match="no image; open one of its images, such as .*a.zarr/B/2/0$"):
+        with pytest.raises(InputError, match=r"no image; open one of its images, such as .*a\.zarr/B/2/0$"):
             io.open(where)
 
 
