@@ -91,7 +91,8 @@ class Layouts:
             self._fit(model, io.open(path), path, inputs={} if blank else self.inputs)
         if blank:
             self._fit(model, self._blank(), "", inputs=self.inputs)
-        if wish.layout == "rearranged" and not any(_first_band(path).any() for path in wish.masks):
+        objects = wish.layout == "rearranged" and self.settings.labels == "instances"
+        if objects and not any(_first_band(path).any() for path in wish.masks):
             raise InputError(f"no objects in {', '.join(wish.masks)}: there is nothing to rearrange")
 
     def _fit(self, model: Model, mask: xr.DataArray, path: str, *, inputs: Mapping[str, Sequence[str]]) -> None:
