@@ -80,7 +80,7 @@ def _named_numbers(ctx: click.Context, param: click.Parameter, values: tuple[str
 )
 @click.option(
     "--keep-from",
-    type=click.FloatRange(0, 1),
+    type=click.FloatRange(0, 1, min_open=True),
     default=0.7,
     show_default=True,
     metavar="SHARE",
@@ -134,11 +134,14 @@ def synthesize(
     if region is not None and image is None:
         raise click.UsageError("--region says where an image is changed: give it with --image")
     found = () if masks is None else inference.find_masks(masks)
+    layout = layout or ("given" if found else "none")
+    if real is not None and layout == "none":
+        raise click.UsageError("--real judges images by their labels: give --masks, or a --layout other than none")
     loaded = load(model, device=pick_device(device))
     negative = {} if not_class is None else {"image_class": (number_of_class(loaded, not_class),)}
     wish = inference.Wish(
         masks=found,
-        layout=layout or ("given" if found else "none"),
+        layout=layout,
         count=count,
         size=size,
         seed=seed,
@@ -151,6 +154,10 @@ def synthesize(
         image=image,
         region=region,
     )
+    if real is not None:  # what is wrong with it is said before the work
+        from sciddiff.evaluation.curate import check_real, curate
+
+        check_real(Path(real), channels=len(loaded.recipe.bands))
     with Progress(ctx, "synthesize") as progress:
         result = inference.synthesize(
             loaded,
@@ -163,7 +170,6 @@ def synthesize(
             progress=progress,
         )
     if real is not None:
-        from sciddiff.evaluation.curate import curate
         from sciddiff.inference.wish import task_of
 
         kind = task_of(loaded).settings.labels

@@ -25,6 +25,26 @@ LOOKED_AT = 4
 """Patches of an image that are looked at."""
 
 
+def check_real(real: Path, *, channels: int) -> None:
+    """Raise where images of so many channels could not be judged by these real ones.
+
+    Parameters
+    ----------
+    real
+        See `curate`.
+    channels
+        Of the images that are to be judged.
+
+    Raises
+    ------
+    InputError
+        There are none, or they have other channels.
+    """
+    for name, (image, _) in pairs_of(real).items():
+        if len(image) != channels:
+            raise InputError(f"{real / 'images' / name} has {len(image)} bands; the model makes images of {channels}")
+
+
 def curate(folder: Path, real: Path, *, kind: Kind, share: float) -> dict[str, Any]:
     """Score the images of a folder and find what they are nearest to; the manifest says both of each.
 

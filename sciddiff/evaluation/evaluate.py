@@ -279,7 +279,7 @@ def _score_micro(
                 curves += [found.curve] if found.curve.size else []
         step()
     if not rows:
-        raise InputError("no pixel is valid in both images: nothing to compare")
+        raise InputError("no pixel is valid in both images, or the reference is flat: nothing to compare")
     means = _mean_rows(rows.values())
     rows[OVERALL] = {name: means[name] for name in AVERAGED if name in means}
     return rows, np.mean(curves, 0) if curves else np.empty((0, 2)), planes

@@ -7,6 +7,7 @@ import numpy as np
 from sciddiff import io
 from sciddiff.errors import InputError
 from sciddiff.evaluation.windows import Pair
+from sciddiff.inference.layouts import stem
 from sciddiff.model.fit import is_stack
 
 SUFFIXES = (".tif", ".tiff", ".png")
@@ -40,7 +41,7 @@ def pairs_of(folder: Path) -> dict[str, Pair]:
         image, mask = _plane(path), _plane(labels)
         if image.shape[1:] != mask.shape[1:]:
             raise InputError(f"{path} has {image.shape[1:]} pixels, its labels {mask.shape[1:]}")
-        found[path.name.split(".")[0]] = (image.astype(np.float32), mask[0].astype(np.int64))
+        found[stem(path)] = (image.astype(np.float32), mask[0].astype(np.int64))
     if not found:
         raise InputError(f"{folder} holds no labelled images: expected images/NAME.tif and labels/NAME.tif")
     return found

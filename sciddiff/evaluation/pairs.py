@@ -120,7 +120,12 @@ def pair(image: xr.DataArray, reference: xr.DataArray, *, name: str, reference_n
             f"the grids do not match: {name} is {_told(image)}; {reference_name} is {_told(reference)}. "
             "Cut or resample one to the grid of the other"
         )
-    return Pairs(image, reference, _bands(image, reference, name, reference_name), ratio)
+    bands = _bands(image, reference, name, reference_name)
+    lacking = [band for band, own in zip(_names(reference), bands, strict=True) if own is None]
+    if lacking and not coarser:
+        message = f"{name} lacks {', '.join(lacking)} of {reference_name}: nothing is said of them"
+        warnings.warn(message, io.RasterWarning, stacklevel=2)
+    return Pairs(image, reference, bands, ratio)
 
 
 def pixel_size(image: xr.DataArray) -> tuple[float, str]:

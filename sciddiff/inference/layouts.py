@@ -50,6 +50,11 @@ Mask = str | xr.DataArray | Made
 """By its path where it was given."""
 
 
+def stem(path: Path) -> str:
+    """Name of a file without its suffix, .ome.tif or .tif; other dots are its own."""
+    return re.sub(r"(\.ome)?\.[^.]*$", "", path.name)
+
+
 class Layouts:
     """The masks of a synthesis by number."""
 
@@ -86,6 +91,9 @@ class Layouts:
             self._fit(model, io.open(path), path, inputs={} if blank else self.inputs)
         if blank:
             self._fit(model, self._blank(), "", inputs=self.inputs)
+        objects = wish.layout == "rearranged" and self.settings.labels == "instances"
+        if objects and not any(_first_band(path).any() for path in wish.masks):
+            raise InputError(f"no objects in {', '.join(wish.masks)}: there is nothing to rearrange")
 
     def _fit(self, model: Model, mask: xr.DataArray, path: str, *, inputs: Mapping[str, Sequence[str]]) -> None:
         others = {name: [io.open(each) for each in paths] for name, paths in inputs.items()}
@@ -125,7 +133,7 @@ class Layouts:
 
     @cached_property
     def _stems(self) -> list[str]:
-        return [re.sub(r"(\.ome)?\.[^.]*$", "", Path(path).name) for path in self.wish.masks]
+        return [stem(Path(path)) for path in self.wish.masks]
 
     def mask(self, model: Model, number: int) -> tuple[Mask, str]:
         """The mask of a number, by its path where it was given, and what it was made of."""
@@ -160,13 +168,7 @@ class Layouts:
     @cached_property
     def _sources(self) -> list[NDArray[np.int64]]:
         """The first band of all masks."""
-        found = []
-        for path in self.wish.masks:
-            image = io.open(path)
-            plane = image.isel(t=0, z=0) if is_stack(image) else image
-            values, valid = io.read_window(plane, slice(None), slice(None))
-            found.append(np.where(valid, values, 0)[0].astype(np.int64))
-        return found
+        return [_first_band(path) for path in self.wish.masks]
 
     def _rearranged(self, rng: np.random.Generator, number: int) -> tuple[NDArray[np.integer], str]:
         if self.settings.labels == "instances":
@@ -215,6 +217,14 @@ class Layouts:
         if stack is not None:
             image.encoding["stack"] = stack.with_dtype("uint32").select(self.bands)
         return image
+
+
+def _first_band(path: str) -> NDArray[np.int64]:
+    """The first band of the first plane of a mask."""
+    image = io.open(path)
+    plane = image.isel(t=0, z=0) if is_stack(image) else image
+    values, valid = io.read_window(plane, slice(None), slice(None))
+    return np.where(valid, values, 0)[0].astype(np.int64)
 
 
 def _learned(path: str, shape: tuple[int, int], *, seed: int) -> NDArray[np.integer]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from sciddiff import io
 from sciddiff.errors import InputError, OptionError, RecipeError
 from sciddiff.io.profile import RasterProfile
+from sciddiff.io.stack_ngff import is_ngff
 from sciddiff.model import Model
 from sciddiff.model.fit import Stored
 from sciddiff.model.request import Guidance, weaker_of
@@ -78,15 +79,15 @@ class Wish:
 
 
 def find_masks(path: str) -> tuple[str, ...]:
-    """The masks that a path names: a file, a folder or a pattern.
+    """The masks that a path names: a file, a Zarr, a folder or a pattern.
 
     Raises
     ------
     InputError
         None is there.
     """
-    if os.path.exists(path) and not os.path.isdir(path):
-        return (path,)
+    if os.path.exists(path) and (not os.path.isdir(path) or path.rstrip("/").endswith(".zarr") or is_ngff(path)):
+        return (path.rstrip("/"),)
     try:
         return tuple(str(each) for each in find_rasters(path, Path()))
     except RecipeError as error:

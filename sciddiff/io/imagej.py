@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from sciddiff.io.stack_profile import Annotation, Channel, Spatial, StackProfile, Units, channel_names
-from sciddiff.io.units import micrometres, symbol_of
+from sciddiff.io.units import micrometres, seconds, symbol_of
 
 STRUCTURE = {"ImageJ", "images", "channels", "slices", "frames", "hyperstack", "Labels", "LUTs", "Overlays", "ROI"}
-STRUCTURE |= {"unit", "yunit", "zunit", "spacing", "finterval", "IJMetadata"}
+STRUCTURE |= {"unit", "yunit", "zunit", "spacing", "finterval", "tunit", "IJMetadata"}
 """What has a place of its own in a profile, or is none of pixels."""
 
 
@@ -44,7 +44,8 @@ def profile_from_imagej(
         None if size is None or unit is None else abs(size) * unit
         for size, unit in zip([*lengths, spacing], map(micrometres, units), strict=True)
     ]
-    interval = _number(said.get("finterval"))
+    interval, time_unit = _number(said.get("finterval")), symbol_of(str(said.get("tunit") or "s"))
+    length = seconds(time_unit)
     pairs = tuple((key, str(value)) for key, value in said.items() if key not in STRUCTURE and _plain(value))
     return StackProfile(
         dtype,
@@ -52,7 +53,8 @@ def profile_from_imagej(
         axes,
         pixel_size=Spatial(*sizes),
         pixel_unit=Units(*("µm" if size is None else unit for size, unit in zip(sizes, units, strict=True))),
-        time_increment=interval if interval and "T" in axes else None,
+        time_increment=interval * length if interval and length and "T" in axes else None,
+        time_unit="s" if length is None else time_unit,
         annotations=(Annotation("imagej", pairs),) if pairs else (),
     )
 

@@ -136,7 +136,8 @@ def _add_planes(pixels: Any, profile: StackProfile, counts: tuple[int, int, int]
     placed = any(number is not None for number in profile.position)
     if not (placed or times or any(channel.exposure is not None for channel in profile.channels)):
         return
-    rise = profile.pixel_size.z if profile.position_unit.z in LENGTHS else None
+    rise = None if profile.pixel_size.z is None else profile.pixel_size.z * profile.rise
+    rise = rise if profile.position_unit.z in LENGTHS else None
     for frame in range(frames):
         for at in range(channels):
             for level in range(depth):

@@ -74,6 +74,7 @@ def profile_from_ome(text: str, *, axes: str, dtype: str, count: int) -> StackPr
     size, size_unit = _triple(pixels, "PhysicalSize{}", "µm")
     sizes = Spatial(*(_positive(number, unit) for number, unit in zip(size, size_unit, strict=True)))
     bits = pixels.get("SignificantBits", "")
+    left_out = {name for element in root.iter() if (name := _name(element)) in LEFT_OUT}
     return StackProfile(
         dtype,
         _channels(pixels, planes, count),
@@ -82,6 +83,7 @@ def profile_from_ome(text: str, *, axes: str, dtype: str, count: int) -> StackPr
         pixel_unit=size_unit,
         position=place,
         position_unit=place_unit,
+        rise=_rise(planes),
         time_increment=_time(pixels, "TimeIncrement"),
         time_unit=symbol_of(pixels.get("TimeIncrementUnit", "s")),
         times=_times(planes, int(pixels.get("SizeT", 1))),
@@ -92,7 +94,7 @@ def profile_from_ome(text: str, *, axes: str, dtype: str, count: int) -> StackPr
         significant_bits=int(bits) if bits.isdecimal() else None,
         microscope=_kept(_referred(root, image, "InstrumentRef", "Instrument", "Microscope"), MICROSCOPE),
         annotations=tuple(_annotation(element) for element in _all(root, "MapAnnotation")),
-        left_out=tuple(sorted({name for element in root.iter() if (name := _name(element)) in LEFT_OUT})),
+        left_out=tuple(sorted(left_out | _single(planes))),
     )
 
 
@@ -163,13 +165,35 @@ def _time(element: Any, name: str) -> float | None:
 
 
 def _at(plane: Any) -> tuple[int, int, int]:
-    return int(plane.get("TheT", 0)), int(plane.get("TheC", 0)), int(plane.get("TheZ", 0))
+    t, c, z = (number_of(plane.get(name, "0")) for name in ("TheT", "TheC", "TheZ"))
+    return (-1, -1, -1) if t is None or c is None or z is None else (int(t), int(c), int(z))
 
 
 def _times(planes: Sequence[Any], frames: int) -> tuple[float, ...]:
     known = {place[0]: _time(plane, "DeltaT") for plane in planes if (place := _at(plane))[1:] == (0, 0)}
     times = [time for frame in range(frames) if (time := known.get(frame)) is not None]
     return tuple(times) if len(times) == frames else ()
+
+
+def _rise(planes: Sequence[Any]) -> int:
+    """Which way the planes of the first frame and channel lie; upwards where the file does not say."""
+    known = {place[2]: number_of(plane.get("PositionZ")) for plane in planes if (place := _at(plane))[:2] == (0, 0)}
+    heights = [height for _, height in sorted(known.items()) if height is not None]
+    return 1 if len(heights) < 2 else (heights[-1] > heights[0]) - (heights[-1] < heights[0])
+
+
+def _single(planes: Sequence[Any]) -> set[str]:
+    """What planes say that is not the same throughout a frame (times), a channel (exposures), a depth (places)."""
+    kept = {"DeltaT": 0, "ExposureTime": 1, "PositionX": None, "PositionY": None, "PositionZ": 2}
+    found = set()
+    for name, axis in kept.items():
+        said: dict[int, set[str]] = {}
+        for plane in planes:
+            if (text := plane.get(name)) is not None:
+                said.setdefault(0 if axis is None else _at(plane)[axis], set()).add(text)
+        if any(len(each) > 1 for each in said.values()):
+            found.add(f"{name} of single planes")
+    return found
 
 
 def _channels(pixels: Any, planes: Sequence[Any], count: int) -> tuple[Channel, ...]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from sciddiff.errors import InputError
 from sciddiff.io.imagej import profile_from_imagej
 from sciddiff.io.ome_xml import profile_from_ome
-from sciddiff.io.stack_ngff import open_ngff, profile_from_ngff
+from sciddiff.io.stack_ngff import images_in, open_ngff, profile_from_ngff
 from sciddiff.io.stack_profile import Channel, StackProfile, channel_names
 
 AXES = "TCZYX"
@@ -293,7 +293,7 @@ def images_of(path: str) -> list[str]:
         Of the file.
     """
     owner = stack_file(path).owner
-    return [""] if owner is None else [str(series.name) for series in owner.tiff.series]
+    return images_in(path) if owner is None else [str(series.name) for series in owner.tiff.series]
 
 
 def _ratio(tag: Any) -> float | None:

@@ -27,7 +27,7 @@ VERSIONS = ("0.4", "0.5")
 
 
 def is_ngff(path: str) -> bool:
-    """Return whether a folder is an OME-Zarr image, or holds some as `bioformats2raw` lays them out.
+    """Return whether a folder is an OME-Zarr image, or holds some, as `bioformats2raw` or a plate lays them out.
 
     Parameters
     ----------
@@ -36,7 +36,9 @@ def is_ngff(path: str) -> bool:
     """
     try:
         _image(path)
-    except (*FAULTS, InputError):
+    except InputError:  # a plate, which says what to open
+        return True
+    except FAULTS:
         return False
     return True
 
@@ -50,7 +52,30 @@ def _image(path: str) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         group = group["0"]
         attrs = dict(group.attrs)
         said = attrs.get("ome", attrs)
+    for kind, parts in (("plate", "wells"), ("well", "images")):
+        if kind in said and "multiscales" not in said:
+            names = [str(part["path"]) for part in said[kind][parts]]
+            raise InputError(
+                f"{path}: is a {kind} with {len(names)} {parts}, no image; open one of its images, such as "
+                f"{path}/{names[0]}{'/0' if kind == 'plate' else ''}"
+            )
     return group, said["multiscales"][0], said
+
+
+def images_in(path: str) -> list[str]:
+    """Return the names of the images that `bioformats2raw` laid out in an OME-Zarr; one nameless otherwise.
+
+    Parameters
+    ----------
+    path
+        Of its folder.
+    """
+    group: Any = zarr.open_group(path, mode="r")
+    attrs = dict(group.attrs)
+    said = attrs.get("ome", attrs)
+    if "multiscales" in said or "bioformats2raw.layout" not in said:
+        return [""]
+    return sorted(name for name in group.group_keys() if name.isdecimal())
 
 
 def open_ngff(path: str) -> tuple[str, Any]:
@@ -121,7 +146,7 @@ def _placed(profile: StackProfile, scales: Mapping[str, Any], axes: str) -> Stac
     for axis in "XYZ":
         factor = micrometres(units.get(axis) or "")
         at = axes.find(axis)
-        sizes.append(scale[at] * factor if factor is not None else None)
+        sizes.append(scale[at] * factor if factor is not None and scale[at] > 0 else None)
         places.append(shift[at] * factor if factor is not None and shift is not None else None)
     second = seconds(units.get("T") or "")
     told = Units(*(units.get(axis) or "µm" for axis in "XYZ"))
@@ -131,7 +156,7 @@ def _placed(profile: StackProfile, scales: Mapping[str, Any], axes: str) -> Stac
         pixel_unit=told,
         position=Spatial(*places) if shift is not None else profile.position,
         position_unit=told if shift is not None else profile.position_unit,
-        time_increment=scale[axes.find("T")] * second if second is not None else None,
+        time_increment=(scale[axes.find("T")] * second or None) if second is not None else None,
         time_unit=units.get("T") or "s",
     )
 

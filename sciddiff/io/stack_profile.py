@@ -98,6 +98,8 @@ class StackProfile:
     position: Spatial = UNKNOWN
     """Of the centre of the first pixel of the first plane on the stage; in micrometres where its unit is a length."""
     position_unit: Units = MICROMETRES
+    rise: int = 1
+    """1 where planes follow each other upwards on the stage, -1 downwards, 0 where all are said to be at one height."""
     time_increment: float | None = None
     time_unit: str = "s"
     times: tuple[float, ...] = ()
@@ -200,7 +202,8 @@ class StackProfile:
                 and other is not None
                 and (size, 0) != (other, corner[at])
             ):
-                place = place - size / 2 + corner[at] + other / 2
+                turned = self.rise if at == 2 else 1
+                place = place + turned * (corner[at] - size / 2 + other / 2)
             places.append(place)
         sizes = Spatial(*(None if size is None else abs(size) for size in new))
         return replace(self, pixel_size=sizes, position=Spatial(*places))

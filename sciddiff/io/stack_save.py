@@ -149,6 +149,8 @@ def profile_to_save(image: xr.DataArray) -> StackProfile:
         plain = grid.affine.is_identity or grid.crs is not None
         size = Spatial() if plain else Spatial(abs(grid.affine.a), abs(grid.affine.e), _spacing(image))
         return plain_stack_profile(names, dtype=dtype, pixel_size=size)
+    if profile.dtype == "bool":  # which OME-TIFF and the codecs lack
+        profile = profile.with_dtype("uint8")
     placed = _in_depth(profile.on_grid(grid.affine).select(names), image)
     times = np.atleast_1d(image.coords["t"].values) if "t" in image.coords else np.empty(0)
     if profile.times:
@@ -165,7 +167,7 @@ def _in_depth(profile: StackProfile, image: xr.DataArray) -> StackProfile:
     if size.z is None:
         return profile
     spaced = size.z if step is None or np.isclose(step, size.z, rtol=1e-6) else step
-    raised = None if place.z is None else place.z + first
+    raised = None if place.z is None else place.z + profile.rise * first
     return replace(profile, pixel_size=size._replace(z=spaced), position=place._replace(z=raised))
 
 

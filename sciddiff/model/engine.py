@@ -148,7 +148,7 @@ def restore(
 
 
 def _velocity(model: Restorer, condition: Condition, obs: Observation) -> Velocity:
-    encoded = model.network.encode(condition.maps.float(), obs.numbers)
+    encoded = model.network.encode(condition.maps.float(), obs.numbers.float())
 
     def velocity(state: Tensor, t: float) -> Tensor:
         angle = torch.full((len(state),), t, device=state.device)

@@ -12,6 +12,7 @@ from odc.geo.geobox import GeoBox
 from sciddiff import io
 from sciddiff.errors import InputError, OptionError
 from sciddiff.io.align import aligned, refuse_apart
+from sciddiff.io.image import grid_coords
 from sciddiff.io.profile import plain_profile
 from sciddiff.io.stack_profile import StackProfile
 from sciddiff.recipe.schema import Recipe
@@ -156,6 +157,8 @@ def result_profile(fitted: Fitted, task: Task, stored: Stored | None = None) -> 
         return target_profile(fitted, ratio, stored)
     if fitted.own_bands:  # another quantity, which the type of the image's pixels need not hold
         stack = stack.with_dtype("float32" if stored is None else stored.dtype)
+    elif stack.dtype == "bool":  # what is restored lies between true and false
+        stack = stack.with_dtype("float32")
     return stack.select(fitted.result_bands).rescaled(ratio, task.depth_ratio or 1)
 
 
@@ -305,12 +308,32 @@ def _offset(finer: GeoBox, grid: GeoBox, name: str) -> tuple[float, float]:
     return round(across.f, 6), round(across.c, 6)
 
 
+def _laid(mask: xr.DataArray, grid: GeoBox, name: str) -> xr.DataArray:
+    """A mask of a file that says nothing of where it lies on the pixels of an image, whatever their size is.
+
+    Raises
+    ------
+    InputError
+        It has more or fewer.
+    """
+    own = io.grid_of(mask)
+    part = not grid.affine.is_identity and grid.affine.a == grid.affine.e == 1  # of an image that says nothing, either
+    if own.crs is not None or grid.crs is not None or part or not own.affine.is_identity:
+        return mask
+    if own.shape != grid.shape:
+        told = [f"{shape[0]} x {shape[1]}" for shape in (own.shape, grid.shape)]
+        raise InputError(
+            f"{name} has {told[0]} pixels, the image {told[1]}, and does not say where among these it lies"
+        )
+    return mask.assign_coords(grid_coords(grid))
+
+
 def _fit_other(recipe: Recipe, spec: Input, image: xr.DataArray, grid: GeoBox) -> Fitted:
     names = [str(name) for name in image.band.values]
     if spec.is_mask:
         if len(names) != 1:
             raise InputError(f"{spec.name} has {len(names)} bands, expected one: zero where clear")
-        return Fitted(aligned(image, grid, resampling="nearest"), (0,), grid)
+        return Fitted(aligned(_laid(image, grid, spec.name), grid, resampling="nearest"), (0,), grid)
     if len(spec.bands) == len(names) == 1 or ("unnamed" in io.describe_bands(names) and len(names) == len(spec.bands)):
         return Fitted(aligned(image, grid), tuple(range(len(names))), grid)
     found: list[tuple[int, int]] = []
@@ -381,9 +404,10 @@ def fit_labels(recipe: Recipe, image: xr.DataArray, spec: Input) -> Fitted:
     """
     if len(image.band) != len(spec.bands):
         names = [str(name) for name in image.band.values]
+        coloured = names[:3] == ["red", "green", "blue"]
         raise InputError(
             f"the mask has {len(names)} bands ({io.describe_bands(names)}); {recipe.name} needs {len(spec.bands)}: "
-            f"{', '.join(spec.bands)}"
+            f"{', '.join(spec.bands)}{'; labels are numbers, save them as such, not as colours' if coloured else ''}"
         )
     _refuse_size(recipe, image)
     if image.dtype.kind != "f":  # an array of integers that came from no file

@@ -31,6 +31,8 @@ MOSTLY = 0.1
 """Share of blocks that must be free of clipping, or else all are used."""
 
 MIN_BLOCKS = 32
+LAW = "tell its law, such as --instrument gain=2 --instrument variance=-150 on the command line"
+"""What to do where it cannot be estimated."""
 _PIECES = 24  # of the range of means, from which the first line is drawn
 _ROUNDS = 12  # of the reweighted fit
 
@@ -84,10 +86,10 @@ def noise_law(
     if blocks.mean.size < MIN_BLOCKS:
         raise InputError(
             f"{blocks.mean.size} usable blocks of {BLOCK} x {BLOCK} pixels in planes of shape {image.shape}; "
-            f"noise needs {MIN_BLOCKS}: give more or larger planes"
+            f"noise needs {MIN_BLOCKS}: give more or larger planes, or {LAW}"
         )
     if (blocks.variance > 0).sum() < MIN_BLOCKS:
-        raise InputError("almost all blocks are constant; there is no noise to estimate: give its law instead")
+        raise InputError(f"almost all blocks are constant; there is no noise to estimate: {LAW}")
     told = _Told(gain, variance)
     return _bounded(_fit(_unclipped(blocks), told), blocks, told)
 

@@ -15,7 +15,7 @@ from sciddiff.baselines import denoising
 from sciddiff.errors import OptionError
 from sciddiff.physics import anscombe, thinning
 from sciddiff.physics.fractal import uniform
-from sciddiff.physics.noise_estimation import noise_law
+from sciddiff.physics.noise_estimation import LAW, noise_law
 from sciddiff.recipe.tasks import Denoise as Settings
 from sciddiff.tasks import beside, local, wiener
 from sciddiff.tasks.base import (
@@ -145,7 +145,8 @@ class Denoise(OneImage):
         if len(given) < len(LIMITS):
             raise OptionError(
                 f"denoising needs gain and variance of the noise, Var[y] = gain E[y] + variance; got "
-                f"{', '.join(given) or 'neither'}. Measured of the camera, or of the image by the task's `survey`"
+                f"{', '.join(given) or 'neither'}. Measured of the camera, or of the image by the task's `survey`: "
+                f"{LAW}"
             )
         image = inputs["image"]
         law = {name: torch.tensor(given[name], dtype=image.dtype).expand(len(image)) for name in LIMITS}

@@ -129,10 +129,7 @@ def _open_file(recipe: Recipe, source: Source, task: Task, path: str) -> _File:
         present = tuple(index for index, band in enumerate(source.bands) if band is not None)
         image = io.open(path, bands=named(source))
     else:
-        image = io.open(path)
-        if not task.channelwise:
-            names = [str(name) for name in image.band.values]
-            image = image.isel(band=io.match_bands(recipe.bands, names, sensor=recipe.task.sensor))
+        image = io.open(path) if task.channelwise else _by_name(path, recipe.bands, recipe.task.sensor)
     guide = _open_guide(source, path, further(recipe, task), recipe.task.sensor)
     if task.labels:
         image, guide = labelled(source, Path(path), image, task, recipe.task)
@@ -267,14 +264,21 @@ def _mix(source: Source, wanted: Sequence[str]) -> NDArray[np.float64]:
     return np.eye(len(source.guide.bands))
 
 
+def _by_name(path: str, wanted: Sequence[str], sensor: str) -> xr.DataArray:
+    """The bands of a file that have these names."""
+    image = io.open(path)
+    try:
+        return image.isel(band=io.match_bands(list(wanted), [str(name) for name in image.band.values], sensor=sensor))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
 def _open_guide(source: Source, path: str, wanted: Sequence[str], sensor: str) -> xr.DataArray | None:
     """The further bands of a scene; of a source that names none those of its own that have their names."""
     if not wanted:
         return None
     if source.guide is None:
-        image = io.open(path)
-        names = [str(name) for name in image.band.values]
-        return image.isel(band=io.match_bands(list(wanted), names, sensor=sensor))
+        return _by_name(path, wanted, sensor)
     file = source.guide_file()
     if file is None:
         return io.open(path, bands=source.guide.bands)

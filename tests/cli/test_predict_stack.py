@@ -10,6 +10,7 @@ import pytest
 import tifffile
 from click.testing import Result
 
+from sciddiff import io
 from sciddiff.io.stack_profile import UNKNOWN
 from sciddiff.io.stack_write import write_stack_ome_tiff
 from sciddiff.model import build, write
@@ -19,7 +20,7 @@ from tests.laws.stacks import RECIPE, profile, stack_file, values
 
 Call = Callable[..., Result]
 SHAPE = (1, 1, 2, 20, 28)
-pytestmark = pytest.mark.filterwarnings("ignore:.* than Nyquist of the optics")
+pytestmark = pytest.mark.filterwarnings("ignore:.* than Nyquist of the optics", "ignore:planes are .* apart")
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +107,29 @@ def test_one_plane_has_no_depth_to_restore(call: Call, models: Path, tmp_path: P
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.filterwarnings("always:.*(planes are|how far planes)")
+def test_planes_that_do_not_end_up_as_close_as_pixels_are_warned_of(call: Call, models: Path, tmp_path: Path) -> None:
+    for name, depth, word in (("near", 0.2, "0.8 pixels"), ("right", 0.5, ""), ("unknown", None, "does not say")):
+        told = profile(channels=1, times=1)
+        told = replace(told, pixel_size=told.pixel_size._replace(z=depth), objective=None)
+        path = tmp_path / f"{name}.ome.tif"
+        write_stack_ome_tiff(values(SHAPE), path, profile=told, provenance={}, options={})
+        result = call("predict", models / "isotropic.safetensors", path, "-o", tmp_path / "out.ome.tif", "--dry-run")
+        assert result.exit_code == 0
+        assert word in result.stderr if word else "planes" not in result.stderr
+
+
+def test_a_stack_of_true_and_false_is_restored_as_floats(call: Call, models: Path, tmp_path: Path) -> None:
+    """OME-TIFF and the codecs have no such pixels."""
+    path = tmp_path / "bits.ome.tif"
+    tifffile.imwrite(path, values((2, 20, 28)) > 20000, metadata={"axes": "ZYX"}, photometric="minisblack")
+    result = call("predict", models / "finer.safetensors", path, "-o", tmp_path / "out.ome.tif")
+    assert result.exit_code == 0, result.output
+    assert tifffile.imread(tmp_path / "out.ome.tif").dtype == np.float32
+    io.save(io.open(path), tmp_path / "copy.ome.tif")
+    assert np.array_equal(tifffile.imread(tmp_path / "copy.ome.tif"), tifffile.imread(path))
+
+
 @pytest.mark.parametrize(
     ("suffix", "option", "word"),
     [
@@ -126,7 +150,6 @@ def test_creation_options_that_a_format_does_not_know(
 
 def test_plain_suffixes_hold_ome_files_of_stacks(tmp_path: Path) -> None:
     """`.zarr` holds an OME-Zarr, which opens as such."""
-    from sciddiff import io
     from sciddiff.inference import predict_file
     from tests.laws.stacks import random_model, stored
 

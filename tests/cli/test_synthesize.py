@@ -41,12 +41,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_raster(folder / "bad" / "fractions.tif", np.full((40, 44), 0.5, np.float32))
     write_raster(folder / "bad" / "negative.tif", np.full((40, 44), -1, np.int16))
     write_raster(folder / "bad" / "classes.tif", np.full((40, 44), 3, np.uint8))
+    write_raster(folder / "bad" / "dark.tif", np.zeros((40, 44), np.uint8))
     write_raster(folder / "bad" / "bands.tif", np.zeros((2, 40, 44), np.uint8), ["a", "b"])
     write_raster(folder / "bad" / "nowhere.tif", land(40, 44), crs=None)
     write_raster(folder / "image.tif", np.arange(1760, dtype=np.uint16).reshape(1, 40, 44), ["nuclei"])
     write_raster(folder / "small.tif", np.full((1, 20, 44), 700, np.uint16), ["nuclei"])
     (folder / "bad" / "broken.tif").write_bytes(b"II*\0 no raster")
     (folder / "empty").mkdir()
+    write_raster(folder / "real" / "images" / "two.tif", np.zeros((2, 40, 44), np.uint8), ["a", "b"])
+    write_raster(folder / "real" / "labels" / "two.tif", cells(40, 44))
     return folder
 
 
@@ -143,6 +146,16 @@ def test_an_image_is_changed_where_the_region_says(call: Call, folder: Path, tmp
         ("cells", ["--masks", "masks", "--layout", "gone"], 2, "neither of given"),
         ("cells", ["--masks", "masks", "--steps", "1"], 2, "--steps"),
         ("cells", ["--masks", "masks", "--strength", "0"], 2, "--strength"),
+        ("cells", ["--masks", "bad/dark.tif", "--layout", "rearranged"], 3, "no objects in bad/dark.tif"),
+        ("cells", ["--masks", "masks", "--real", "gone"], 3, "gone holds no labelled images"),
+        (
+            "cells",
+            ["--masks", "masks", "--real", "real"],
+            3,
+            "real/images/two has 2 bands; the model makes images of 1",
+        ),
+        ("cells", ["-n", "2", "--real", "real"], 2, "--real judges images by their labels"),
+        ("cells", ["--masks", "masks", "--real", "real", "--keep-from", "0"], 2, "--keep-from"),
     ],
 )
 def test_what_cannot_be_is_told_and_nothing_is_written(

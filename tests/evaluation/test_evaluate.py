@@ -145,13 +145,20 @@ def test_nothing_changes_for_an_equal_image():
 def test_bands_go_by_name_and_a_band_that_only_one_has_is_left_out():
     truth = scene((3, 40, 40))
     result = raster(truth[[2, 0]], bands=["B4", "B2"])
-    rows = evaluate(result, raster(truth, bands=["B02", "B03", "B04"]), peak=1.0).scores["prediction"]
+    with pytest.warns(io.RasterWarning, match="prediction lacks B03 of reference"):
+        rows = evaluate(result, raster(truth, bands=["B02", "B03", "B04"]), peak=1.0).scores["prediction"]
     assert list(rows) == ["B02", "B04", "overall"]
     assert rows["overall"]["psnr"] == math.inf
     with pytest.warns(io.RasterWarning, match="in that order"):
         evaluate(raster(truth, bands=["one", "two", "three"]), raster(truth, bands=["B02", "B03", "B04"]), peak=1.0)
     with pytest.raises(InputError, match="none is the same"):
         evaluate(raster(truth[:2], bands=["one", "two"]), raster(truth, bands=["B02", "B03", "B04"]))
+
+
+def test_a_flat_reference_is_named_as_such():
+    truth = stack(scene((2, 1, 2, 40, 40)))
+    with pytest.raises(InputError, match="the reference is flat"):
+        evaluate(truth, truth * 0 + 7)
 
 
 def test_what_does_not_lie_on_the_reference_is_refused_by_both_names():

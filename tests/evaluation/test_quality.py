@@ -1,10 +1,14 @@
 """Images that show their labels pass the filter, others do not."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import tifffile
 
 from sciddiff.errors import InputError, OptionError
 from sciddiff.evaluation import quality as module
+from sciddiff.evaluation.labelled_folder import pairs_of
 from sciddiff.evaluation.quality import keep, patches, quality, threshold_from_real
 from sciddiff.evaluation.segmenter import Segmenter, train_segmenter
 from tests.evaluation.labelled import discs
@@ -13,6 +17,15 @@ from tests.evaluation.labelled import discs
 @pytest.fixture(scope="module")
 def judge() -> Segmenter:
     return train_segmenter([discs(0), discs(1)], kind="instances", steps=50)
+
+
+def test_names_of_images_may_have_dots(tmp_path: Path) -> None:
+    """Or else all but one of them would be lost, and those of a manifest not found."""
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+        for name in ("well.1.tif", "well.2.tif", "plane.ome.tif"):
+            tifffile.imwrite(tmp_path / folder / name, np.ones((9, 8), np.uint8), metadata=None)
+    assert sorted(pairs_of(tmp_path)) == ["plane", "well.1", "well.2"]
 
 
 def test_images_that_do_not_show_their_labels_are_dropped(judge: Segmenter):

@@ -134,7 +134,7 @@ def compare(found: Facts, known: Facts, *, across: float, deep: float) -> None:
     assert found.step == pytest.approx(known.step)
 
 
-@pytest.mark.filterwarnings("ignore:.* than Nyquist of the optics")
+@pytest.mark.filterwarnings("ignore:.* than Nyquist of the optics", "ignore:planes are .* apart")
 @pytest.mark.parametrize("kind", SOURCES)
 @pytest.mark.parametrize("suffix", [".ome.tif", ".ome.zarr"])
 def test_twice_finer_pixels_are_said_to_others(tmp_path: Path, kind: str, suffix: str) -> None:
@@ -148,7 +148,7 @@ def test_twice_finer_pixels_are_said_to_others(tmp_path: Path, kind: str, suffix
     assert again.pixel_size[:2] == pytest.approx([side / 2 for side in SOURCES[kind].size[:2]])
 
 
-@pytest.mark.filterwarnings("ignore:.* than Nyquist of the optics")
+@pytest.mark.filterwarnings("ignore:.* than Nyquist of the optics", "ignore:planes are .* apart")
 @pytest.mark.parametrize("suffix", [".ome.tif", ".ome.zarr"])
 def test_four_times_closer_planes_are_said_to_others(tmp_path: Path, suffix: str) -> None:
     path, output = make("ome", tmp_path), tmp_path / f"out{suffix}"
@@ -157,7 +157,7 @@ def test_four_times_closer_planes_are_said_to_others(tmp_path: Path, suffix: str
     assert io.open(output).sizes == {"band": 2, "t": 2, "z": 8, "y": 20, "x": 28}
 
 
-@pytest.mark.filterwarnings("ignore:.* than Nyquist of the optics")
+@pytest.mark.filterwarnings("ignore:.* than Nyquist of the optics", "ignore:planes are .* apart")
 def test_bioio_reads_results(tmp_path: Path) -> None:
     bioio = pytest.importorskip("bioio")
     pytest.importorskip("bioio_ome_tiff")

@@ -311,6 +311,26 @@ def test_a_changed_image_keeps_the_rest_and_says_what_the_image_said(tmp_path: P
     assert set(instrument) == {"style"}
 
 
+@pytest.mark.filterwarnings("ignore:.*values were clipped")
+def test_a_region_that_does_not_say_where_it_lies_is_taken_by_its_pixels(model: Model, tmp_path: Path) -> None:
+    """Regions are drawn in programs that know nothing of the pixel size of a microscope."""
+    told = {"axes": "YX", "PhysicalSizeX": 0.2, "PhysicalSizeY": 0.2}
+    values = np.random.default_rng(6).integers(90, 4000, (40, 44), dtype=np.uint16)
+    region = np.zeros((40, 44), np.uint8)
+    region[5:20, 5:30] = 1
+    for name, array in (("image", values), ("mask", cells(40, 44).astype(np.uint16))):
+        tifffile.imwrite(tmp_path / f"{name}.ome.tif", array, ome=True, metadata=told)
+    for name, array in (("region", region), ("part", region[:30])):
+        tifffile.imwrite(tmp_path / f"{name}.tif", array, metadata=None)
+    asked = {"masks": (str(tmp_path / "mask.ome.tif"),), "image": str(tmp_path / "image.ome.tif")}
+    folder = make(model, tmp_path / "out", **asked, region=str(tmp_path / "region.tif"))
+    same = tifffile.imread(folder / "images" / "mask.ome.tif") == values
+    assert same[region == 0].all()
+    assert same[region > 0].mean() < 0.1
+    with pytest.raises(InputError, match="region has 30 x 44 pixels, the image 40 x 44"):
+        make(model, tmp_path / "no", **asked, region=str(tmp_path / "part.tif"))
+
+
 def test_an_image_may_be_changed_without_a_mask(model: Model, tmp_path: Path) -> None:
     rng = np.random.default_rng(6)
     image = write_raster(tmp_path / "image.tif", rng.integers(900, 4000, (1, 40, 44), dtype=np.uint16), ["nuclei"])

@@ -118,6 +118,14 @@ def test_an_imagej_hyperstack_says_sizes_names_and_times(tmp_path: Path) -> None
     assert np.array_equal(image.values, in_order(pixels, "TZCYX"))
 
 
+@pytest.mark.parametrize(("unit", "interval"), [("min", 150.0), ("ms", 0.0025), ("frame", None)])
+def test_imagej_counts_time_in_the_unit_that_it_names(tmp_path: Path, unit: str, interval: float | None) -> None:
+    path = tmp_path / "movie.tif"
+    told = {"axes": "TYX", "finterval": 2.5, "tunit": unit}
+    tifffile.imwrite(path, numbers((3, 8, 9)), imagej=True, metadata=told)
+    assert io.open(path).encoding["stack"].time_increment == interval
+
+
 def test_a_plane_of_imagej_keeps_its_pixel_size(tmp_path: Path) -> None:
     path = tmp_path / "plane.tif"
     tifffile.imwrite(path, numbers((8, 9)), imagej=True, resolution=(4.0, 4.0), metadata={"unit": "nm"})
@@ -315,6 +323,41 @@ def test_the_layout_of_bioformats2raw_opens(tmp_path: Path) -> None:
     group.attrs["bioformats2raw.layout"] = 3
     ome_zarr(tmp_path / "a.zarr" / "0", numbers((2, 8, 9)), "CYX", version="0.4")
     assert np.array_equal(io.open(tmp_path / "a.zarr").values, numbers((2, 8, 9)))
+
+
+def test_further_images_of_bioformats2raw_are_named(tmp_path: Path) -> None:
+    import zarr
+
+    group = zarr.create_group(tmp_path / "a.zarr", zarr_format=3)
+    group.attrs["ome"] = {"version": "0.5", "bioformats2raw.layout": 3}
+    for name in "01":
+        ome_zarr(tmp_path / "a.zarr" / name, numbers((2, 8, 9)), "CYX", version="0.5")
+    with pytest.warns(io.RasterWarning, match="has 2 images; the first is read"):
+        io.open(tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_plate_says_what_to_open(tmp_path: Path, version: str) -> None:
+    import zarr
+
+    path = tmp_path / "a.zarr"
+    kinds = {path: {"plate": {"wells": [{"path": "B/2"}]}}, path / "B" / "2": {"well": {"images": [{"path": "0"}]}}}
+    for where, said in kinds.items():
+        group = zarr.create_group(where, zarr_format=2 if version == "0.4" else 3)
+        group.attrs.update(said if version == "0.4" else {"ome": {"version": version, **said}})
+    ome_zarr(path / "B" / "2" / "0", numbers((2, 8, 9)), "CYX", version=version)
+    for where in kinds:
+        with pytest.raises(InputError, match=r"no image; open one of its images, such as .*a\.zarr/B/2/0$"):
+            io.open(where)
+
+
+def test_planes_of_no_place_say_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "in.ome.tif"
+    tifffile.imwrite(path, numbers((3, 8, 9)), ome=True, photometric="minisblack", metadata={"axes": "ZYX"})
+    with tifffile.TiffFile(path) as tiff:
+        text = tiff.ome_metadata.replace("</Pixels>", '<Plane TheZ="first" TheT="0" TheC="0" DeltaT="1"/></Pixels>')
+    tifffile.imwrite(path, numbers((3, 8, 9)), description=text, metadata=None, photometric="minisblack")
+    assert io.open(path).encoding["stack"].times == ()
 
 
 def test_saturation_is_seen(tmp_path: Path) -> None:

@@ -165,6 +165,32 @@ def test_what_is_not_kept_is_named(tmp_path: Path) -> None:
             io.save(image, tmp_path / name)
 
 
+@pytest.mark.parametrize("step", [-0.5, 0.0, 0.5])
+def test_planes_lie_where_the_microscope_went(tmp_path: Path, step: float) -> None:
+    """Stacks are taken from above as often as from below, and many files repeat the height of the first plane."""
+    pixels, sizes = numbers((3, 8, 9)), {f"PhysicalSize{axis}": 0.5 for axis in "XYZ"}
+    told = {f"Position{axis}": [7.0 + step * at * (axis == "Z") for at in range(3)] for axis in "XYZ"}
+    told |= {f"Position{axis}Unit": ["µm"] * 3 for axis in "XYZ"}
+    path = tmp_path / "in.ome.tif"
+    tifffile.imwrite(path, pixels, ome=True, photometric="minisblack", metadata={"axes": "ZYX", "Plane": told, **sizes})
+    image = io.open(path)
+    io.save(image.isel(z=slice(1, 3)), tmp_path / "part.ome.tif")
+    planes = ome_types.from_tiff(tmp_path / "part.ome.tif", validate=CAN_VALIDATE).images[0].pixels.planes
+    assert [plane.position_z for plane in planes] == [7 + step, 7 + 2 * step]
+    finer = image.encoding["stack"].rescaled(1, 2)  # the first of two takes the place of a half of the plane
+    assert finer.position.z == 7 - step / 4
+
+
+def test_what_single_planes_say_is_named(tmp_path: Path) -> None:
+    told = {"DeltaT": [0.0, 1.0, 9.0, 10.0], "PositionX": [1.0] * 4, "ExposureTime": [0.1] * 4}
+    path, shape = tmp_path / "in.ome.tif", (2, 2, 8, 9)
+    for times, left in ((told["DeltaT"], ("DeltaT of single planes",)), ([0.0, 0.0, 9.0, 9.0], ())):
+        metadata = {"axes": "TZYX", "Plane": told | {"DeltaT": times}}
+        tifffile.imwrite(path, numbers(shape), ome=True, photometric="minisblack", metadata=metadata)
+        stack = io.open(path).encoding["stack"]
+        assert (stack.left_out, stack.times) == (left, (0.0, 9.0))
+
+
 def test_the_pyramid_is_the_mean_of_four(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 4000, (1, 2, 2, 520, 1031)).astype(np.uint16)
     path = written(tmp_path / "a.ome.tif", pixels, replace(full_profile(), times=()), COMPRESS="ZSTD", BLOCKSIZE="256")

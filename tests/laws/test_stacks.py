@@ -19,7 +19,7 @@ from sciddiff.tasks import Input, known_name
 from tests.laws.stacks import random_model, stack_file, stored, values
 from tests.laws.test_identity import Identity, build_blank
 
-pytestmark = pytest.mark.filterwarnings("ignore:.* than Nyquist of the optics")
+pytestmark = pytest.mark.filterwarnings("ignore:.* than Nyquist of the optics", "ignore:planes are .* apart")
 KINDS = ("super_resolution", "isotropic")
 
 

@@ -12,7 +12,7 @@ from sciddiff import io
 from sciddiff.errors import InputError
 from tests.laws.stacks import random_model, stack_file
 
-pytestmark = pytest.mark.filterwarnings("ignore:.* than Nyquist of the optics")
+pytestmark = pytest.mark.filterwarnings("ignore:.* than Nyquist of the optics", "ignore:planes are .* apart")
 
 
 @pytest.fixture(scope="module")

@@ -144,6 +144,17 @@ def test_tiles_equal_the_whole_and_invalid_pixels_stay(model: Model) -> None:
     assert np.array_equal(np.isfinite(whole), valid)
 
 
+@pytest.mark.parametrize("kind", [np.uint32, np.float64])
+def test_numbers_of_more_than_single_precision_are_denoised(model: Model, kind: type) -> None:
+    """Such images are read in double precision, which no network has."""
+    noisy = exposed(50, side=32)[1][0].numpy().round()
+    single, double = (
+        model.predict(image_of(values), instrument=LAW)["mean"] for values in (noisy, np.float64(kind(noisy)))
+    )
+    assert double.dtype == np.float64
+    np.testing.assert_allclose(double.values, single.values, rtol=0, atol=0.1)
+
+
 def test_samples_differ_by_what_the_noise_leaves_open(model: Model) -> None:
     image = image_of(exposed(50)[1][0].numpy())
     result = model.predict(image, instrument=LAW, steps=3, samples=4, seed=1)

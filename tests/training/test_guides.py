@@ -53,7 +53,7 @@ def test_a_source_is_its_own_guide_by_names(tmp_path: Path, values: np.ndarray) 
 
 
 def test_what_is_missing_is_told(tmp_path: Path, values: np.ndarray) -> None:
-    with pytest.raises(InputError, match="pan"):
+    with pytest.raises(InputError, match=r"all\.tif: .*pan"):
         scene_of(tmp_path, "pan", "{path: all.tif}")
     with pytest.raises(InputError, match=r"all\.tif: the task needs a guide of 1 bands: pan"):
         scene_of(tmp_path, "pan", "{path: all.tif, guide: {bands: [1, 2]}}")
