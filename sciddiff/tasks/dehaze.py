@@ -34,8 +34,8 @@ from below above all in the infrared, where thin haze adds little: 0.005 too muc
 T_MIN, T_TRUSTED = 0.1, 0.3
 """Transmissions below which nothing is extrapolated, and from which the result is the inverse of the model alone."""
 WHITE = 1.0
-"""Largest reflectance that ground is taken to have: what is brighter than the haze's own light, such as snow and clouds,
-bounds the haze over it from above."""
+"""Largest reflectance that ground is taken to have: what is brighter than the haze's own light, such as snow and
+clouds, bounds the haze over it from above."""
 FIT = 5
 """Side of the window over which a thickness is fitted to a result, in pixels."""
 STEP = 0.01
