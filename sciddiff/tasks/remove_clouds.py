@@ -117,13 +117,7 @@ class RemoveClouds(OneImage):
             )
         if "mask" not in others or any_clear(image, others["mask"][0]):  # without one, the detector looks for it
             return
-        values = some_values(others["mask"][0])
-        if max(values, default=0) > MOST_CLASS and len(values) > 1:
-            raise InputError(
-                f"the mask has no zero where the image is, but values such as {', '.join(f'{each:g}' for each in values[:5])}: "
-                "it looks like a classification; give one that is zero where clear, such as "
-                "`gdal_calc.py -A SCL.tif --outfile=mask.tif --calc='(A==3)|(A>=8)&(A<=10)'` of Sentinel-2's"
-            )
+        _refuse_classes(others["mask"][0])
         if not dates:
             raise InputError(
                 "the mask covers every valid pixel and no other date is given: nothing to fill from; give -i date=PATH"
@@ -354,6 +348,18 @@ class RemoveClouds(OneImage):
         known = (torch.cat([clear[:, None], seen], 1)[:, :, 0] > 0).cpu().numpy()
         done = torch.from_numpy(np.stack([method(each, mask) for each, mask in zip(series, known)])).to(image)
         return torch.where(clear > 0, image, done)
+
+
+def _refuse_classes(mask: xr.DataArray) -> None:
+    """Raise where a mask without any zero tells kinds of ground apart, and not where to look away from."""
+    values = some_values(mask)
+    if max(values, default=0) > MOST_CLASS and len(values) > 1:
+        some = ", ".join(f"{each:g}" for each in values[:5])
+        raise InputError(
+            f"the mask has no zero where the image is, but values such as {some}: it looks like a classification; give "
+            "one that is zero where clear, such as `gdal_calc.py -A SCL.tif --outfile=mask.tif "
+            "--calc='(A==3)|(A>=8)&(A<=10)'` of Sentinel-2's"
+        )
 
 
 def grown_mask(mask: Tensor, *, generator: Generator) -> Tensor:
