@@ -18,7 +18,7 @@ from sciddiff import __version__, io
 from sciddiff.errors import InputError, OptionError, OutputError
 from sciddiff.inference.outputs import refuse_outputs
 from sciddiff.io.metadata import file_bands
-from sciddiff.io.profile import RasterProfile, plain_profile
+from sciddiff.io.profile import RasterProfile, class_profile, plain_profile
 from sciddiff.io.scene import files_of, rasters
 from sciddiff.io.stack import warn_saturated
 from sciddiff.io.stack_profile import StackProfile
@@ -292,6 +292,8 @@ def _products(
             products.append(Product(name, path, results, profile))
         else:
             raster = kept if name == "output" and kept is not None else plain_profile(names)
+            if name in model.task.classes:
+                raster = class_profile(names, model.task.classes[name])
             products.append(Product(name, path, results, fitting(raster, fitted.grid)))
     return tuple(products)
 

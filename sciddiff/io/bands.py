@@ -38,10 +38,17 @@ _LANDSAT8 = {
     "11": "tir2",
 }
 _LANDSAT7 = {"1": "blue", "2": "green", "3": "red", "4": "nir", "5": "swir1", "6": "tir1", "7": "swir2", "8": "pan"}
+_MODIS = {"1": "red", "2": "nir", "3": "blue", "4": "green", "6": "swir1", "7": "swir2"}
 _SENSORS = (
     (re.compile(r"^(s2|sentinel2|msi)"), _SENTINEL2),
     (re.compile(r"^(l[89]|lc0?[89]|landsat[89]|oli)"), _LANDSAT8),
     (re.compile(r"^(l[457]|l[te]0?[457]|landsat[457]|tm|etm)"), _LANDSAT7),
+    (re.compile(r"^modis"), _MODIS),
+)
+# Names that only one sensor's products have: a thermal band 6, the reflectances of MOD09 and MCD43.
+_SPELLED = (
+    ("landsat7", re.compile(r"^(?:st b6|l[te]0?[457] .*|.*\bb6 vcid \d)$")),
+    ("modis", re.compile(r"^(?:sur refl b\d|nadir reflectance band ?\d)")),
 )
 
 _NUMBER = re.compile(r"\b(?:band|b) ?0*(\d{1,2}a?)\b")
@@ -121,8 +128,8 @@ def match_bands(wanted: Sequence[str], available: Sequence[str], *, sensor: str 
     wanted, available
         Band names.
     sensor
-        Instrument whose numbers `wanted` means: sentinel2, landsat8, landsat7 or landsat5; others give numbers no
-        meaning.
+        Instrument whose numbers `wanted` means: sentinel2, landsat8, landsat7, landsat5 or modis; others give numbers
+        no meaning.
 
     Raises
     ------
@@ -134,7 +141,7 @@ def match_bands(wanted: Sequence[str], available: Sequence[str], *, sensor: str 
     >>> match_bands(["B04", "B08"], ["B2 blue", "B4 red", "NIR"], sensor="sentinel2")
     [1, 2]
     """
-    offered = [_meaning(name) for name in available]
+    offered = _offered(wanted, available, sensor)
     guessed = None if any(_meaning(name).number for name in wanted) else numbering(available)
     tables = _tables(guessed or sensor)
     known = (guessed or sensor) is not None and bool(tables)
@@ -160,6 +167,24 @@ def match_bands(wanted: Sequence[str], available: Sequence[str], *, sensor: str 
     return found
 
 
+def _offered(wanted: Sequence[str], available: Sequence[str], sensor: str | None) -> list[_Meaning]:
+    """Meanings of a file's names; only colours where its numbers are those of another sensor than the wanted ones."""
+    offered = [_meaning(name) for name in available]
+    own, exact = _spelled(available), {each.text for each in offered}
+    if own is None or all(_meaning(name).text in exact for name in wanted) or _tables(own) == _tables(sensor):
+        return offered
+    (table,) = _tables(own)
+    return [
+        each if each.number is None else _Meaning("", None, each.colour or table.get(each.number)) for each in offered
+    ]
+
+
+def _spelled(names: Sequence[str]) -> str | None:
+    """Sensor that any of the names can only be of."""
+    texts = [_meaning(name).text for name in names]
+    return next((sensor for sensor, pattern in _SPELLED if any(pattern.match(text) for text in texts)), None)
+
+
 def numbering(names: Sequence[str]) -> str | None:
     """Return the sensor whose band numbers a file's names are, or None where several have such.
 
@@ -173,6 +198,8 @@ def numbering(names: Sequence[str]) -> str | None:
     >>> numbering(["B02", "B03", "B04", "B08"]), numbering(["SR_B2", "SR_B3", "SR_B4", "SR_B5", "SR_B6", "SR_B7"])
     ('sentinel2', 'landsat8')
     """
+    if (own := _spelled(names)) is not None:
+        return own
     numbers = {meaning.number for meaning in map(_meaning, names) if meaning.number and meaning.colour is None}
     if {"8a", "12"} & numbers or ("8" in numbers and not {"5", "6", "7"} & numbers):
         return "sentinel2"

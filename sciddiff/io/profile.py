@@ -329,6 +329,23 @@ def plain_profile(names: Sequence[str], *, dtype: str = "float32", units: str | 
     return RasterProfile(np.dtype(dtype).name, bands)
 
 
+def class_profile(names: Sequence[str], colours: Colormap) -> RasterProfile:
+    """Return the profile of maps of classes: bytes with a colour table, so that coarser levels hold classes, too.
+
+    Parameters
+    ----------
+    names
+        Band names, which become descriptions.
+    colours
+        Of each class; 255 is nodata.
+    """
+    table = {number: colours.get(number, (0, 0, 0, 255)) for number in range(255)} | {
+        255: (0, 0, 0, 0)
+    }  # as GDAL reads it
+    bands = (BandProfile(name, name, nodata=255, colorinterp="palette", colormap=table) for name in names)
+    return RasterProfile("uint8", tuple(bands))
+
+
 def _without(tags: Tags, prefix: str) -> tuple[Tags, int]:
     """Return tags without those of the default namespace that start with `prefix`, and how many went."""
     general = tags.get("", {})

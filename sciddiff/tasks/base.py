@@ -141,6 +141,8 @@ class Task(Protocol):
     """How far, in target pixels, holes can make the task look: no halo measured on one scene is narrower than that."""
     extras: Mapping[str, tuple[str, ...]]
     """Further results by name, and their bands."""
+    classes: Mapping[str, Mapping[int, tuple[int, int, int, int]]]
+    """Of these, the ones whose values are classes, and the colour of each class."""
     channelwise: bool
     """Whether a model of one band takes each channel of an image for itself, whatever its name."""
     neighbours: tuple[str, int] | None
@@ -288,6 +290,7 @@ class OneImage:
     margin = 0
     reach = 0
     extras: Mapping[str, tuple[str, ...]] = {}
+    classes: Mapping[str, Mapping[int, tuple[int, int, int, int]]] = {}
     channelwise = False
     neighbours: tuple[str, int] | None = None
     depth_ratio: int | None = None

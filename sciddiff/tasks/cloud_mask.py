@@ -24,6 +24,8 @@ from sciddiff.tasks.reflectance import MOST, refuse_numbers
 
 CLEAR, CLOUD, SHADOW = 0, 1, 2
 """Classes of the mask."""
+COLOURS = {CLEAR: (110, 150, 90, 255), CLOUD: (255, 255, 255, 255), SHADOW: (50, 50, 80, 255)}
+"""Of the classes."""
 LOOKED_AT = (0.49, 0.56, 0.665, 0.85)
 """Wavelengths of the bands of the physical tests: blue, green, red, near infrared; in um."""
 ABSORBED = {1.3: 0.0, 1.6: 1.0, 2.2: 1.4}
@@ -55,6 +57,7 @@ class CloudMask(OneImage):
     stride = CELL
     bands = ("cloud", "shadow")
     extras: Mapping[str, tuple[str, ...]] = {"mask": ("mask",)}
+    classes: Mapping[str, Mapping[int, tuple[int, int, int, int]]] = {"mask": COLOURS}
     cheap = ("cloud_tests",)
 
     def __init__(self, settings: Settings, bands: Sequence[str]):

@@ -33,6 +33,9 @@ DARK: Mapping[float, float] = {0.443: 0.005, 0.49: 0.008, 0.56: 0.014, 0.665: 0.
 from below above all in the infrared, where thin haze adds little: 0.005 too much would hide a haze of 0.2."""
 T_MIN, T_TRUSTED = 0.1, 0.3
 """Transmissions below which nothing is extrapolated, and from which the result is the inverse of the model alone."""
+WHITE = 1.0
+"""Largest reflectance that ground is taken to have: what is brighter than the haze's own light, such as snow and
+clouds, bounds the haze over it from above."""
 FIT = 5
 """Side of the window over which a thickness is fitted to a result, in pixels."""
 STEP = 0.01
@@ -196,7 +199,8 @@ class Dehaze(OneImage):
         through = haze.transmission(self._reference(x, obs), self.wavelengths).clamp_min(T_MIN)
         inverse = haze.unscatter(image, through, light=obs.instrument["light"].to(image), t_min=T_MIN)
         trust = ((through - T_MIN) / (T_TRUSTED - T_MIN)).clamp(0, 1)
-        return torch.maximum(torch.lerp(x, inverse, trust), image.clamp(max=0))  # no ground is darker than black
+        ground = torch.lerp(x, inverse, trust)  # neither darker than black nor brighter than white
+        return ground.clamp(image.clamp(max=0), image.clamp(min=WHITE))
 
     def _reference(self, x: Tensor, obs: Observation) -> Tensor:
         """Reference transmission (b, 1, h, w) of the haze that stands between a result and the image.
@@ -212,7 +216,16 @@ class Dehaze(OneImage):
         rough = (each * there).sum(1, keepdim=True) / there.sum(1, keepdim=True).clamp_min(1)
         slope = haze.transmission(rough, self.wavelengths) - haze.transmission(rough - STEP, self.wavelengths)
         weight = energy * slope**2 * there
-        return (weight * each).sum(1, keepdim=True) / weight.sum(1, keepdim=True).clamp_min(1e-12)
+        found = (weight * each).sum(1, keepdim=True) / weight.sum(1, keepdim=True).clamp_min(1e-12)
+        return torch.maximum(found, self._under_white(image, light))
+
+    def _under_white(self, image: Tensor, light: Tensor) -> Tensor:
+        """Least reference transmission (b, 1, h, w) behind which no ground near is brighter than `WHITE`."""
+        room = (WHITE - light).clamp_min(1e-6)
+        least = torch.where(light < WHITE, ((image - light) / room).clamp(0, 1), 0)
+        bound = haze.reference_transmission(least, self.wavelengths).amax(1, keepdim=True)
+        # of a window, then smooth: pixel by pixel it would flatten what is bright
+        return box_mean(F.max_pool2d(bound, FIT, stride=1, padding=FIT // 2), FIT)
 
     def extra_results(self, x: Tensor, obs: Observation) -> Mapping[str, Tensor]:
         """`transmission` at 0.443 um: 1 without haze."""

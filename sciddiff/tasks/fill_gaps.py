@@ -65,6 +65,7 @@ class FillGaps(OneImage):
     numbers = 1
     stride = masked.CELL
     extras: Mapping[str, tuple[str, ...]] = {"flag": ("flag",)}
+    classes: Mapping[str, Mapping[int, tuple[int, int, int, int]]] = {"flag": masked.FLAG_COLOURS}
 
     def __init__(self, settings: Settings, bands: Sequence[str]):
         self.settings = settings

@@ -38,6 +38,15 @@ def any_clear(image: xr.DataArray, mask: xr.DataArray) -> bool:
     return False
 
 
+def some_values(mask: xr.DataArray) -> list[float]:
+    """Values of a mask of one band, in order, in the first of its windows that has any."""
+    for at in looks(mask):
+        values, known = io.read_window(mask, *at)
+        if known.any():
+            return np.unique(values[known]).tolist()
+    return []
+
+
 def sampled(image: xr.DataArray) -> NDArray[np.float64]:
     """Windows of an image or stack (..., y, x), evenly taken, NaN where invalid or outside; (n, SIDE, SIDE) at most."""
     height, width = image.shape[-2:]

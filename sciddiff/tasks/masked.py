@@ -31,6 +31,8 @@ image's own spread."""
 FADE = 8
 """Pixels from what is known over which the network's change of a fitted date rises to the whole of it: there the date
 agrees with what was measured, and what the network adds shows as a seam."""
+FLAG_COLOURS = {0: (230, 230, 230, 255), 1: (67, 147, 195, 255), 2: (214, 96, 77, 255)}
+"""Of what a flag says of a pixel: observed, filled from another date, made up from what is around."""
 FLAT = 1e-9
 """Spread of a band of a date, in that of its strongest, below which it tells nothing."""
 

@@ -24,7 +24,7 @@ from sciddiff.tasks import masked, regression
 from sciddiff.tasks.base import LINEAR, Condition, Input, Instrument, Observation, OneImage, known_name
 from sciddiff.tasks.instrument import checked
 from sciddiff.tasks.local import box_mean
-from sciddiff.tasks.look import any_clear
+from sciddiff.tasks.look import any_clear, some_values
 from sciddiff.tasks.reflectance import refuse_numbers
 
 OBSERVED, FILLED, GENERATED = 0, 1, 2
@@ -39,6 +39,8 @@ NEAR, WIDE = 9, 33
 """Sides of the windows in which the share of clear pixels is told."""
 RIM = 3
 """Pixels by which masks in training may be larger than what they mask."""
+MOST_CLASS = 3
+"""Largest class of masks of cloud, thin cloud and shadow alone; beyond it, several values are a classification."""
 NOMINAL_COVER = (0.3, 0.3)
 """Cover of the nominal clouds."""
 
@@ -63,6 +65,7 @@ class RemoveClouds(OneImage):
     numbers = 1
     stride = regression.CELL
     extras: Mapping[str, tuple[str, ...]] = {"flag": ("flag",)}
+    classes: Mapping[str, Mapping[int, tuple[int, int, int, int]]] = {"flag": masked.FLAG_COLOURS}
 
     def __init__(self, settings: Settings, bands: Sequence[str]):
         self.settings = settings
@@ -114,6 +117,7 @@ class RemoveClouds(OneImage):
             )
         if "mask" not in others or any_clear(image, others["mask"][0]):  # without one, the detector looks for it
             return
+        _refuse_classes(others["mask"][0])
         if not dates:
             raise InputError(
                 "the mask covers every valid pixel and no other date is given: nothing to fill from; give -i date=PATH"
@@ -344,6 +348,18 @@ class RemoveClouds(OneImage):
         known = (torch.cat([clear[:, None], seen], 1)[:, :, 0] > 0).cpu().numpy()
         done = torch.from_numpy(np.stack([method(each, mask) for each, mask in zip(series, known)])).to(image)
         return torch.where(clear > 0, image, done)
+
+
+def _refuse_classes(mask: xr.DataArray) -> None:
+    """Raise where a mask without any zero tells kinds of ground apart, and not where to look away from."""
+    values = some_values(mask)
+    if max(values, default=0) > MOST_CLASS and len(values) > 1:
+        some = ", ".join(f"{each:g}" for each in values[:5])
+        raise InputError(
+            f"the mask has no zero where the image is, but values such as {some}: it looks like a classification; give "
+            "one that is zero where clear, such as `gdal_calc.py -A SCL.tif --outfile=mask.tif "
+            "--calc='(A==3)|(A>=8)&(A<=10)'` of Sentinel-2's"
+        )
 
 
 def grown_mask(mask: Tensor, *, generator: Generator) -> Tensor:

@@ -86,7 +86,7 @@ def test_the_mask_is_found_and_its_file_says_what_it_is(call: Call, folder: Path
         assert (hit & there).sum() / ((hit | there) & valid).sum() > 0.55
     with rasterio.open(mask) as file:
         classes_found = file.read(1)
-        assert file.descriptions == ("mask",)
+        assert (file.descriptions, file.dtypes, file.nodata) == (("mask",), ("uint8",), 255)
         assert set(np.unique(classes_found[valid])) == {0, 1, 2}
         assert (classes_found[valid & (found[0] > 0.2)] == 1).all()
 

@@ -91,6 +91,10 @@ def test_gaps_are_filled_and_what_was_measured_stays(
     assert (after[:, missing & ~hole] != NODATA).mean() > 0.8  # not where a gap leaves the image
     assert (after[:, 40, 50:63] != NODATA).all()
     assert np.abs(after - land)[:, hole].mean() < 0.5 * np.abs(land.mean((1, 2))[:, None] - land[:, hole]).mean()
+    with rasterio.open(flag) as file:
+        assert (file.dtypes, file.nodata) == (("uint8",), 255)
+        assert len(set(list(file.colormap(1).values())[:3])) == 3  # an average of classes is none: overviews take one
+    assert "Warning" not in result.stderr
     told = read(flag)[0]
     assert (told[kept] == 0).all()
     assert (told[hole] == 1).all()

@@ -42,6 +42,22 @@ def test_aliases(wanted, available, sensor, expected):
     assert match_bands(wanted, available, sensor=sensor) == expected
 
 
+@pytest.mark.parametrize("wanted", [["blue", "nir", "swir1", "swir2"], ["B2", "B5", "B6", "B7"]])
+@pytest.mark.parametrize(
+    ("available", "expected"),
+    [
+        ([*(f"SR_B{number}" for number in range(1, 6)), "ST_B6", "SR_B7"], [0, 3, 4, 6]),
+        (["B1", "B2", "B3", "B4", "B5", "B6_VCID_1", "B6_VCID_2", "B7"], [0, 3, 4, 7]),
+        ([f"LT05_B{number}" for number in range(1, 8)], [0, 3, 4, 6]),
+        ([f"sur_refl_b0{number}" for number in range(1, 8)], [2, 1, 5, 6]),
+        ([f"Nadir_Reflectance_Band{number}" for number in range(1, 8)], [2, 1, 5, 6]),
+    ],
+)
+def test_thermal_band_6_and_modis_are_not_taken_for_landsat_8(wanted, available, expected):
+    assert match_bands(wanted, available, sensor="landsat8") == expected
+    assert match_bands(available, available) == list(range(len(available)))
+
+
 @pytest.mark.parametrize(
     ("wanted", "available", "sensor"),
     [

@@ -115,6 +115,17 @@ def test_nothing_is_extrapolated_where_no_light_comes_through(task: Dehaze) -> N
     assert float(task.base(obs).abs().max()) < 2
 
 
+def test_clear_snow_is_not_made_brighter_than_white(task: Dehaze) -> None:
+    texture = 0.97 + 0.06 * torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(1))
+    snow = torch.tensor([0.9, 0.9, 0.88, 0.8, 0.1])[:, None, None] * texture
+    obs = task.observe({"image": snow})
+    result = task.project(task.base(obs), obs)
+    assert task.base(obs).max() > 1.1  # the darkest objects are taken for haze
+    assert result.max() <= max(1.0, float(snow.max()))
+    assert rmse(result, snow) < 0.07
+    assert float(task.extra_results(result, obs)["transmission"].min()) > 0.8
+
+
 def test_a_known_light_is_used(task: Dehaze) -> None:
     clean = land(task)
     image, _ = hazy(task, clean, 0.5, level=0.8)
