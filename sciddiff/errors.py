@@ -43,6 +43,12 @@ class OutputError(SciddiffError):
     exit_code = 1
 
 
+class OutputNameError(OutputError):
+    """The name of an output says no format that there is."""
+
+    exit_code = 2
+
+
 class InterruptedRun(SciddiffError):
     """A run stopped by a signal; the same command continues it."""
 

@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from sciddiff import io
 from sciddiff.errors import InputError
+from sciddiff.io.image import axis_unit
 
 PLANE_DIMS = ("y", "x")
 NEAR = 1e-2
@@ -140,7 +141,7 @@ def pixel_size(image: xr.DataArray) -> tuple[float, str]:
     if grid.affine.is_identity:
         return 1.0, "px"
     length = math.sqrt(abs(grid.affine.determinant))
-    return length, "um" if grid.crs is None else str(grid.crs.units[0])
+    return length, "um" if grid.crs is None else axis_unit(grid.crs)
 
 
 def plane_distance(image: xr.DataArray) -> float | None:

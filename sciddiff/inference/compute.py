@@ -107,6 +107,8 @@ def _within_memory(
     while True:
         try:
             return compute_group(model, group, layout, request, positions=positions, batch=size), size
+        except InputError as error:
+            raise InputError(f"{store.plan.source}: {error}") from error
         except torch.OutOfMemoryError as error:
             if size == 1:
                 side = layout.tile + 2 * layout.halo

@@ -19,6 +19,7 @@ from sciddiff.inference.shards import cores_of
 from sciddiff.inference.store import Store, locked, open_store, prepare, remove
 from sciddiff.inference.workers import run_workers
 from sciddiff.io.scene import files_of
+from sciddiff.io.target import kind_of
 from sciddiff.model import Model
 from sciddiff.model.fit import Fitted, Stored
 from sciddiff.model.request import Guidance
@@ -170,6 +171,7 @@ def predict_file(
     sources = [source, *(path for paths in (inputs or {}).values() for path in paths)]
     for path in (output, uncertainty, *(extras or {}).values()):
         if path is not None:
+            kind_of(path)  # a folder is no output that --overwrite might replace
             refuse_existing(path, overwrite=overwrite)
             for each in sources:
                 _refuse_input(path, each)
@@ -335,8 +337,9 @@ def _shard(run: _Run, shard: tuple[int, int], *, stop: Callable[[], str | None])
 
 def _refuse_input(path: Path, source: str) -> None:
     try:
-        same = any(path.samefile(file) for file in files_of(source))
+        files = files_of(source)
+        same = any(path.samefile(file) for file in files)
     except (OSError, InputError):
         return
-    if same:
+    if same or (path.is_dir() and any(path.resolve() in file.resolve().parents for file in files)):
         raise OptionError(f"{path} is the input itself; choose another output")

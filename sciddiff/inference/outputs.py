@@ -9,6 +9,7 @@ from sciddiff.errors import OptionError, OutputError
 from sciddiff.io import cog
 from sciddiff.io.profile import RasterProfile
 from sciddiff.io.stack_profile import StackProfile
+from sciddiff.io.target import refuse_folder
 
 
 def refuse_outputs(outputs: Sequence[tuple[Path, RasterProfile | StackProfile]], options: Mapping[str, str]) -> None:
@@ -47,8 +48,7 @@ def refuse_outputs(outputs: Sequence[tuple[Path, RasterProfile | StackProfile]],
 def _refuse_place(path: Path, kind: str, *, beside: Path) -> None:
     if not path.parent.is_dir():
         raise OutputError(f"{path}: the folder {path.parent} does not exist")
-    if kind.endswith("tif") and path.is_dir():
-        raise OutputError(f"{path}: is a folder")
+    refuse_folder(path, kind)
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise OutputError(f"{path}: cannot be written: no permission for the folder {path.parent}")
     if path.parent.stat().st_dev != beside.parent.stat().st_dev:

@@ -115,6 +115,11 @@ class Plan:
     needs: Mapping[str, int]
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """All inputs, the main image first."""
+        return self.source, *(path for paths in self.inputs.values() for path in paths)
+
+    @property
     def folder(self) -> Path:
         """Where the run lives until its outputs are whole."""
         return run_folder(self.products[0].path)
@@ -196,7 +201,7 @@ def make_plan(
         layout = lay_out(model, fitted, tile=tile, tolerance=tolerance)
         wanted, request = request, surveyed(model, fitted, request)
     except InputError as error:
-        raise InputError(f"{source}: {error}") from error
+        raise error if source in str(error) else InputError(f"{source}: {error}") from error
     plan = Plan(
         source=_absolute(source),
         inputs=others,

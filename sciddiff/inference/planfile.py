@@ -115,8 +115,11 @@ def refuse_other(plan: Plan, found: Mapping[str, Any], folder: Path) -> None:
     key = found.get("key", {})
     differing = [name for name in {**plan.key, **key} if plan.key.get(name) != key.get(name)]
     if differing:
-        name = next((name for name in ("input", "model") if name in differing), min(differing))
+        name = next((name for name in ("input", "model") if name in differing), differing[0])
+        told = f"whose {name} is {key.get(name)}; this command has {plan.key.get(name)}"
+        if name == "input":
+            told = f"whose input is other than {', '.join(plan.files)} as of now"
         raise OptionError(
-            f"{folder} holds an unfinished run whose {name} is {key.get(name)}; this command has {plan.key.get(name)}. "
+            f"{folder} holds an unfinished run {told}. "
             "Give the same command to continue it, pass --overwrite to begin anew, or choose another output"
         )

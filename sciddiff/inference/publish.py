@@ -218,7 +218,9 @@ def _record(published: Published) -> None:
 
 def _publish_folder(whole: Path, path: Path) -> None:
     former = whole.with_name(f"{whole.name}.former")
-    if path.exists():
+    if path.is_symlink() or path.is_file():  # no folder can be renamed to it
+        path.unlink()
+    elif path.exists():
         shutil.rmtree(former, ignore_errors=True)
         os.rename(path, former)
     os.rename(whole, path)

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from pyproj.exceptions import ProjError
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
@@ -17,7 +18,7 @@ from rasterio.windows import Window
 from sciddiff.errors import InputError
 from sciddiff.io.image import assemble, grid_of
 from sciddiff.io.profile import RasterProfile, RasterWarning, Source
-from sciddiff.io.raster import Pixels, lazy_layers, opened
+from sciddiff.io.raster import Pixels, lazy_layers, opened, read_stored
 
 WHOLE = 1e-3
 """Pixels by which two grids may be apart and still count as the same."""
@@ -91,7 +92,7 @@ def refuse_apart(one: GeoBox, other: GeoBox) -> None:
     Raises
     ------
     InputError
-        They do not overlap, or only one of them says where it is.
+        They do not overlap, only one of them says where it is, or their coordinates have nothing in common.
     """
     if (one.crs is None) != (other.crs is None):
         raise InputError(
@@ -99,7 +100,13 @@ def refuse_apart(one: GeoBox, other: GeoBox) -> None:
         )
     extents = one.extent, other.extent
     if other.crs is not None and one.crs != other.crs:
-        extents = extents[0].to_crs(other.crs), extents[1]
+        try:
+            extents = extents[0].to_crs(other.crs), extents[1]
+        except ProjError as error:
+            names = " to ".join(str(grid.crs and grid.crs.proj.name) for grid in (one, other))
+            raise InputError(
+                f"no transformation leads from {names}: give the images in one coordinate reference system"
+            ) from error
     if not extents[0].intersects(extents[1]) or extents[0].intersection(extents[1]).area == 0:
         told = [", ".join(f"{number:.8g}" for number in extent.boundingbox.bbox) for extent in extents]
         raise InputError(f"the grids do not overlap: {told[0]} and {told[1]} (left, bottom, right, top)")
@@ -146,7 +153,7 @@ class _Warped(Pixels):
         return src.nodata is not None
 
     def stored(self, src: Any, chosen: Sequence[int], window: Window) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        numbers = src.read([self.indexes[at] for at in chosen], window=window, out_dtype=self.profile.dtype)
+        numbers = read_stored(src, [self.indexes[at] for at in chosen], window, dtype=self.profile.dtype)
         if self.alpha is not None:
             return numbers, src.read(self.alpha, window=window)
         return numbers, None if self._numbers_tell(src) else src.read(src.count, window=window)

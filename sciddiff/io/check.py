@@ -87,7 +87,8 @@ def _overviews(path: str) -> list[str]:
         try:
             with quiet(), rasterio.open(path, overview_level=level) as src:
                 for row in range(0, src.height, ROWS):
-                    src.read(window=Window(0, row, src.width, min(ROWS, src.height - row)))
+                    for index in src.indexes:
+                        src.read(index, window=Window(0, row, src.width, min(ROWS, src.height - row)))
         except (rasterio.errors.RasterioError, OSError) as error:
             problems.append(f"overview 1/{levels[level]}: {reason(error)}; make the overviews again")
     return problems

@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 from affine import Affine
 from numpy.typing import ArrayLike, NDArray
+from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
 from sciddiff.errors import InputError
@@ -175,7 +176,7 @@ def grid_coords(grid: GeoBox) -> dict[str, xr.Variable]:
     affine = grid.affine
     cols, rows = np.arange(width) + 0.5, np.arange(height) + 0.5
     if _aligned(affine):
-        unit = str(grid.crs.units[0]) if grid.crs is not None else "pixel" if affine.is_identity else ""
+        unit = axis_unit(grid.crs) if grid.crs is not None else "pixel" if affine.is_identity else ""
         x_attrs = {"units": unit, "resolution": affine.a}
         y_attrs = {"units": unit, "resolution": affine.e}
         cols, rows = affine.a * cols + affine.c, affine.e * rows + affine.f
@@ -189,6 +190,18 @@ def grid_coords(grid: GeoBox) -> dict[str, xr.Variable]:
         "x": xr.Variable("x", cols, x_attrs),
         GRID_COORD: xr.Variable((), np.int32(0), attrs),
     }
+
+
+def axis_unit(crs: CRS) -> str:
+    """Return the unit of the axes of a CRS, also of one that odc-geo knows none of: local or geocentric coordinates.
+
+    Parameters
+    ----------
+    crs
+        Of a grid.
+    """
+    known = crs.geographic or crs.projected
+    return str(crs.units[0] if known else crs.proj.axis_info[0].unit_name)
 
 
 def grid_of(image: xr.DataArray) -> GeoBox:

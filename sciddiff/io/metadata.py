@@ -21,6 +21,7 @@ from sciddiff.errors import InputError
 from sciddiff.io.bands import band_names, match_bands
 from sciddiff.io.masks import alpha_band, has_mask
 from sciddiff.io.profile import BandProfile, Gcp, RasterProfile, RasterWarning, Source, Tags
+from sciddiff.io.radiometry import holds
 
 # Made up by GDAL at each opening, or kept in fields of their own.
 DERIVED = ("IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "RPC", "TIFF")
@@ -265,7 +266,7 @@ def _band(src: Any, index: int, name: str, *, data: bool) -> BandProfile:
     return BandProfile(
         name=name,
         description=src.descriptions[index - 1],
-        nodata=src.nodatavals[index - 1],
+        nodata=_held(src.nodatavals[index - 1], src.dtypes[index - 1]),
         scale=src.scales[index - 1],
         offset=src.offsets[index - 1],
         units=src.units[index - 1] or None,
@@ -273,6 +274,15 @@ def _band(src: Any, index: int, name: str, *, data: bool) -> BandProfile:
         colorinterp=colour.name,
         colormap=src.colormap(index) if colour == ColorInterp.palette else None,
     )
+
+
+def _held(nodata: float | None, dtype: str) -> float | None:
+    """Nodata as a number of its type: the lowest float, a usual one, is written with digits that round it out of it."""
+    if nodata is None or dtype != "float32" or not math.isfinite(nodata) or holds(dtype, nodata):
+        return nodata
+    with np.errstate(over="ignore"):
+        nearest = float(np.float32(nodata))
+    return nearest if math.isfinite(nearest) else nodata
 
 
 def _tags(src: Any, index: int = 0) -> Tags:

@@ -107,14 +107,14 @@ def bands_in(folder: Path) -> list[str]:
     Parameters
     ----------
     folder
-        Of a scene; of a Sentinel-2 product its images are taken.
+        Of a scene; of a Sentinel-2 product, or one of its granules, its images are taken.
 
     Raises
     ------
     InputError
         None, or those of several granules.
     """
-    granules = sorted((folder / "GRANULE").glob("*/IMG_DATA"))
+    granules = sorted((folder / "GRANULE").glob("*/IMG_DATA")) or _images_of(folder)
     if len(granules) > 1:
         names = " and ".join(granule.parent.name for granule in granules[:2])
         raise InputError(f"{folder}: has {len(granules)} granules, {names} among them; give the folder of one of them")
@@ -125,6 +125,12 @@ def bands_in(folder: Path) -> list[str]:
         others = f"{len(rasters)} quality or auxiliary rasters only" if rasters else f"no {', '.join(SUFFIXES)} files"
         raise InputError(f"{folder}: has {others}; give a raster, or a folder of single-band rasters")
     return chosen
+
+
+def _images_of(granule: Path) -> list[Path]:
+    """Where the images of a Sentinel-2 granule are, or those of the folder of them all; nothing of any other folder."""
+    inside = (granule, granule / "IMG_DATA")
+    return [folder for folder in inside if folder.name == "IMG_DATA" and any(folder.rglob("*.jp2"))]
 
 
 def counting(path: str) -> list[tuple[int, str]]:

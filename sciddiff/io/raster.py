@@ -4,8 +4,11 @@ import math
 import os
 import re
 import threading
+import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 from xml.sax.saxutils import unescape
@@ -23,9 +26,9 @@ from sciddiff.errors import InputError
 from sciddiff.io.image import assemble
 from sciddiff.io.masks import validity
 from sciddiff.io.metadata import gdal, grid_from, quiet, read_profile
-from sciddiff.io.profile import RasterProfile, Source
+from sciddiff.io.profile import RasterProfile, RasterWarning, Source
 from sciddiff.io.radiometry import decode, value_dtype
-from sciddiff.io.restated import axes_of
+from sciddiff.io.restated import axes_of, file_of
 
 Location = str | os.PathLike[str]
 TIFFS = (".tif", ".tiff", ".tf2", ".tf8", ".btf", ".lsm")
@@ -85,6 +88,9 @@ def open(  # noqa: A001
         check_length(src, source)
         profile = read_profile(src, source, bands=bands)
         grid = grid_from(src)
+    if (file := file_of(where)) is not None:
+        with opened(file) as src:
+            profile = _with_tags(profile, read_profile(src, file, bands=bands))
     dtype = _value_dtype(profile, source)
     pixels = Pixels(cast(Source, profile.source), profile, dtype, (grid.shape[0], grid.shape[1]))
     values, valid = lazy_layers(pixels, dtype)
@@ -127,7 +133,17 @@ def _refusing(path: str, what: str, *more: type[Exception]) -> Iterator[None]:
     except (RasterioError, OSError, *more) as error:
         if not remote(path) and not os.path.exists(path):
             raise InputError(f"{path}: no such file") from None
-        raise InputError(f"{label(path)}: {what}: {reason(error)}") from error
+        raise InputError(f"{label(path)}: {what}: {reason(error)}{_inside(path)}") from error
+
+
+def _inside(path: str) -> str:
+    """What a zip holds that is no raster itself."""
+    archive = path.removeprefix("/vsizip/")
+    if archive == path or not zipfile.is_zipfile(archive):
+        return ""
+    with zipfile.ZipFile(archive) as zipped:
+        names = [name for name in zipped.namelist() if name.lower().endswith((*TIFFS, ".jp2", ".img", ".vrt"))]
+    return f" It holds {len(names)} rasters: give one as {path}/{names[0]}, or unpack them all" if names else ""
 
 
 def read_stored(src: Any, indexes: Sequence[int], window: Window, *, dtype: str) -> NDArray[Any]:
@@ -144,6 +160,8 @@ def read_stored(src: Any, indexes: Sequence[int], window: Window, *, dtype: str)
     dtype
         One type that holds those of all bands.
     """
+    if len({src.dtypes[index - 1] for index in indexes}) > 1:  # rasterio reads bands of one type at a time
+        return np.stack([src.read(index, window=window, out_dtype=dtype) for index in indexes])
     stored: NDArray[Any] = src.read(list(indexes), window=window, out_dtype=dtype)
     return stored
 
@@ -353,6 +371,15 @@ def label(path: str) -> str:
     if not files:
         return path
     return unescape(files[0]) + (f" and {len(files) - 1} more" if len(files) > 1 else "")
+
+
+def _with_tags(profile: RasterProfile, whole: RasterProfile) -> RasterProfile:
+    """A profile with the tags of the file behind it, of which GDAL's connection keeps one namespace."""
+    bands = tuple(replace(band, tags=own.tags) for band, own in zip(profile.bands, whole.bands, strict=True))
+    if profile.units != whole.units:
+        message = "the units of the bands are not kept: they are those of another scale and offset"
+        warnings.warn(message, RasterWarning, stacklevel=3)
+    return replace(profile, bands=bands, tags=whole.tags)
 
 
 def _open_with_axes(where: str, *, bands: Sequence[str | int] | None, axes: str) -> xr.DataArray:

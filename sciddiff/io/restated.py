@@ -1,6 +1,8 @@
 """Files that do not say what their numbers or their axes mean, and a user does."""
 
+import math
 import os
+import re
 from pathlib import Path
 
 from sciddiff.errors import InputError, OptionError
@@ -55,14 +57,28 @@ def stated(path: str, *, scale: float | None, offset: float | None) -> str:
     InputError
         It is no single local file, or GDAL cannot be told its name.
     OptionError
-        A scale that is not positive.
+        A scale that is not positive, or a number that is not finite.
     """
     if scale is None and offset is None:
         return path
-    if scale is not None and not scale > 0:
+    if scale is not None and not 0 < scale < math.inf:
         raise OptionError(f"the scale is {scale:g}; expected the physical value of a stored step, such as 0.0001")
+    if offset is not None and not math.isfinite(offset):
+        raise OptionError(f"the offset is {offset:g}; expected the physical value of a stored zero, such as -0.1")
     if not os.path.isfile(path):
         raise InputError(f"{path}: a scale and an offset can be given for one local raster file only")
     if set(Path(path).name) & set("?&"):
         raise InputError(f"{path}: a scale cannot be given for a name with ? or &; rename the file")
     return f"vrt://{os.path.abspath(path)}?a_scale={scale or 1!r}&a_offset={offset or 0.0!r}"
+
+
+def file_of(where: str) -> str | None:
+    """Return the file in a location that `stated` gave; None of any other.
+
+    Parameters
+    ----------
+    where
+        Any location.
+    """
+    found = re.fullmatch(r"vrt://(/.*)\?a_scale=[^?&]*&a_offset=[^?&]*", where)
+    return None if found is None else found[1]

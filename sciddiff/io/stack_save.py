@@ -24,7 +24,7 @@ from sciddiff.io.radiometry import Radiometry, encode
 from sciddiff.io.stack_files import read_stack_window
 from sciddiff.io.stack_profile import Spatial, StackProfile, plain_stack_profile
 from sciddiff.io.stack_write import AXES, finish_stack_ome_zarr, ngff_version, stack_layout_of, write_stack_ome_tiff
-from sciddiff.io.target import kind_of, refuse_disk, sync
+from sciddiff.io.target import kind_of, refuse_disk, refuse_folder, sync
 
 SIDE = 512
 """Of the chunks of the store that is written first."""
@@ -109,8 +109,7 @@ def save_stack(
 def _refuse_place(path: Path, kind: str, *, overwrite: bool) -> None:
     if not path.parent.is_dir():
         raise OutputError(f"{path}: the folder {path.parent} does not exist")
-    if kind != "ome.zarr" and path.is_dir():
-        raise OutputError(f"{path}: is a folder")
+    refuse_folder(path, kind)
     if not overwrite and os.path.lexists(path):
         raise OutputExistsError(f"{path}: exists already; nothing is overwritten without overwrite (--overwrite)")
 

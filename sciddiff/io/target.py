@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from odc.geo.geobox import GeoBox
 
-from sciddiff.errors import OutputError, OutputExistsError
+from sciddiff.errors import OutputError, OutputExistsError, OutputNameError
+from sciddiff.io.cube import is_cube
 from sciddiff.io.profile import RasterProfile, RasterWarning
 from sciddiff.io.radiometry import holds
 
@@ -27,14 +28,14 @@ def kind_of(path: Path) -> str:
 
     Raises
     ------
-    OutputError
+    OutputNameError
         Its suffix is of none of them.
     """
     name = path.name.lower().replace(".tiff", ".tif")
     for kind in ("ome.tif", "tif", "ome.zarr", "zarr"):
         if name.endswith(f".{kind}"):
             return kind
-    raise OutputError(f"{path}: give a name that ends in .tif, .ome.tif, .zarr or .ome.zarr")
+    raise OutputNameError(f"{path}: give a name that ends in .tif, .ome.tif, .zarr or .ome.zarr")
 
 
 def refuse_path(path: Path, *, overwrite: bool) -> None:
@@ -62,6 +63,29 @@ def refuse_path(path: Path, *, overwrite: bool) -> None:
         raise OutputError(f"{path}: the folder {path.parent} does not exist")
     if not overwrite and os.path.lexists(path):
         raise OutputExistsError(f"{path}: exists already; nothing is overwritten without overwrite (--overwrite)")
+
+
+def refuse_folder(path: Path, kind: str) -> None:
+    """Raise if a folder is at the path of an output that may not take its place.
+
+    Parameters
+    ----------
+    path
+        Of the output.
+    kind
+        See `kind_of`.
+
+    Raises
+    ------
+    OutputError
+        A file is to be written there; or a Zarr store, and the folder holds something, and is none itself.
+    """
+    if not path.is_dir():
+        return
+    if kind.endswith("tif"):
+        raise OutputError(f"{path}: is a folder")
+    if any(path.iterdir()) and not is_cube(str(path)):
+        raise OutputError(f"{path}: is a folder with other files, no Zarr store: move it, or choose another output")
 
 
 def refuse_disk(path: Path, size: int) -> None:

@@ -16,7 +16,7 @@ from odc.geo.geobox import GeoBox
 
 from sciddiff.errors import InputError
 from sciddiff.io.arrays import image_of
-from sciddiff.io.image import grid_coords
+from sciddiff.io.image import axis_unit, grid_coords
 from sciddiff.io.metadata import PROVENANCE, file_bands
 from sciddiff.io.ngff import multiscale, shown
 from sciddiff.io.profile import RasterProfile
@@ -176,7 +176,7 @@ def finish_ome_zarr(
 
 def _multiscale(grid: GeoBox, levels: int, name: str) -> dict[str, Any]:
     height, width = (abs(float(size)) for size in (grid.resolution.y, grid.resolution.x))
-    metric = grid.crs is not None and grid.crs.units[0] in {"metre", "meter"}
+    metric = grid.crs is not None and axis_unit(grid.crs) in {"metre", "meter"}
     unit = {"unit": "meter"} if metric else {}
     axes: list[dict[str, str]] = [{"name": "c", "type": "channel"}]
     axes += [{"name": axis, "type": "space", **unit} for axis in ("y", "x")]

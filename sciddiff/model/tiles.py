@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sciddiff.errors import OptionError
+from sciddiff.errors import InputError, OptionError
 from sciddiff.model import memory
 from sciddiff.model.engine import Guide, Restorer, restore
 from sciddiff.model.fit import Fitted
@@ -70,12 +70,25 @@ def compute_group(
     for window, mask in zip(group.windows, group.valid, strict=True):
         found = next(results) if mask.any() else None
         cut = {name: _cut(found, name, mask, positions, dtype=group.dtype) for name in names(request)}
+        if any(np.isfinite(value).sum() < mask.sum() for value in cut.values()):
+            _refuse_beyond(model, group, layout, window, number=asked.index(window))
         seen = mask.any(0)
         for name, bands in model.task.extras.items():
             everywhere = np.broadcast_to(seen, (len(bands), *seen.shape))
             cut[name] = _cut(found, name, everywhere, range(len(bands)), dtype=group.dtype)
         tiles.append(Tile(window, cut, mask))
     return tiles
+
+
+def _refuse_beyond(model: Restorer, group: Group, layout: Layout, window: Window, *, number: int) -> None:
+    """Raise where pixels that were measured got no value: squares of the input are beyond single precision."""
+    values = [np.abs(group.observed[spec.name][number]).max(initial=0) for spec in model.task.inputs]
+    row, col = window.row // layout.ratio, window.col // layout.ratio
+    raise InputError(
+        f"the window at row {row}, column {col} and its surroundings hold values of up to {max(values):.3g}, "
+        "for which nothing can be computed: if that stands for missing pixels, declare it as nodata, "
+        "as in gdal_edit.py -a_nodata"
+    )
 
 
 def _cut(

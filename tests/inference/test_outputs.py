@@ -2,13 +2,17 @@
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import rasterio
+from rasterio.transform import from_origin
 
-from sciddiff.errors import InterruptedRun, OptionError, OutputError
+from sciddiff import io
+from sciddiff.errors import InputError, InterruptedRun, OptionError, OutputError
 from sciddiff.inference import compute as computing
 from sciddiff.inference import plan_file, predict_file, publish
 from sciddiff.io.profile import RasterWarning
@@ -153,3 +157,76 @@ def test_scratch_took_the_cores_of_the_network_to_be_smaller_than_the_product(
     codec = json.loads(next(output.with_name(f"{output.name}.run").rglob("pixels/zarr.json")).read_text())["codecs"]
     assert codec[0]["configuration"]["codecs"][-1]["configuration"]["clevel"] == 1
     assert 0 < sum(sizes) <= 1.3 * output.stat().st_size
+
+
+@pytest.mark.usefixtures("idle")
+@pytest.mark.parametrize("name", ["out.png", "out", ""])
+def test_a_name_of_no_format_is_a_fault_of_usage_whatever_lies_there(
+    model: Model, scene: Path, tmp_path: Path, name: str
+) -> None:
+    """A folder was said to exist, and that --overwrite would replace it."""
+    with pytest.raises(OutputError, match=r"ends in \.tif") as caught:
+        predict_file(model, str(scene), tmp_path / name)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.usefixtures("idle")
+def test_a_folder_of_other_files_was_replaced_by_a_store(model: Model, scene: Path, tmp_path: Path) -> None:
+    (tmp_path / "out.zarr").mkdir()
+    (tmp_path / "out.zarr" / "mine.txt").write_text("mine")
+    for ask in (plan_file, partial(predict_file, overwrite=True)):
+        with pytest.raises(OutputError, match="a folder with other files, no Zarr store"):
+            ask(model, str(scene), tmp_path / "out.zarr")
+    assert [path.name for path in tmp_path.rglob("*")] == ["out.zarr", "mine.txt"]
+
+
+def test_a_store_replaces_links_and_files_but_never_its_input(model: Model, scene: Path, tmp_path: Path) -> None:
+    """A link to nowhere, or to a store, stopped the run at its very end; a store that was the input was replaced."""
+    output = tmp_path / "out.zarr"
+    predict_file(model, str(scene), output)
+    expected = io.open(output).values
+    for name, target in (("nowhere.zarr", "gone.zarr"), ("link.zarr", "out.zarr")):
+        (tmp_path / name).symlink_to(tmp_path / target)
+        predict_file(model, str(scene), tmp_path / name, overwrite=True)
+        assert not (tmp_path / name).is_symlink()
+        np.testing.assert_array_equal(io.open(tmp_path / name).values, expected)
+    (tmp_path / "file.zarr").write_text("no store")
+    predict_file(model, str(scene), tmp_path / "file.zarr", overwrite=True)
+    np.testing.assert_array_equal(io.open(output).values, expected)
+    assert not list(tmp_path.glob("*.run"))
+    for source in (str(output), f"{output}/", f"{output}#mean"):
+        with pytest.raises(OptionError, match="is the input itself"):
+            predict_file(model, source, output, overwrite=True)
+
+
+@pytest.mark.parametrize("number", [1e20, np.finfo(np.float32).min])
+def test_a_fill_value_that_is_not_declared_made_an_empty_output(model: Model, tmp_path: Path, number: float) -> None:
+    """Its square is beyond single precision: all within its reach came out as NaN, with exit code 0."""
+    source = tmp_path / "scene.tif"
+    values = np.random.default_rng(0).normal(0.2, 0.05, (2, 20, 24)).astype(np.float32)
+    values[:, 14:16, 9:12] = number
+    grid = {"crs": "EPSG:32631", "transform": from_origin(5e5, 4e6, 10, 10), "height": 20, "width": 24}
+    with rasterio.open(source, "w", driver="GTiff", count=2, dtype="float32", **grid) as file:
+        file.write(values)
+        file.descriptions = ("red", "nir")
+    with pytest.raises(InputError, match=r"scene.tif: the window at row \d+, .* declare it as nodata"):
+        predict_file(model, str(source), tmp_path / "out.tif")
+    with pytest.raises(InputError, match="declare it as nodata"):
+        model.predict(io.open(source))
+    with rasterio.open(source, "r+") as file:
+        file.nodata = float(np.float32(number))
+    predict_file(model, str(source), tmp_path / "out.tif")
+    result = io.open(tmp_path / "out.tif")
+    np.testing.assert_array_equal(result.valid.values, (values != np.float32(number)).repeat(2, 1).repeat(2, 2))
+    assert np.abs(result).max() < 1
+
+
+def test_a_file_that_a_virtual_raster_lacks_is_named_once(model: Model, tmp_path: Path) -> None:
+    vrt = tmp_path / "lacks.vrt"
+    band = '<VRTRasterBand dataType="Byte" band="{}"><Description>{}</Description><SimpleSource>'
+    band += "<SourceFilename>gone.tif</SourceFilename></SimpleSource></VRTRasterBand>"
+    told = "".join(band.format(at, name) for at, name in enumerate(("red", "nir"), start=1))
+    vrt.write_text(f'<VRTDataset rasterXSize="40" rasterYSize="40">{told}</VRTDataset>')
+    with pytest.raises(InputError, match=r"cannot be read.*gone\.tif") as caught:
+        predict_file(model, str(vrt), tmp_path / "out.tif")
+    assert str(caught.value).count(str(vrt)) == 1

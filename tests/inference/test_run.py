@@ -149,6 +149,8 @@ def test_another_request_is_refused_by_the_field_that_differs(model: Model, scen
     predict_file(model, str(scene), out, shard=(0, 2), **ASKED)
     with pytest.raises(OptionError, match=r"unfinished run whose seed is 5; this command has 6"):
         predict_file(model, str(scene), out, shard=(1, 2), **{**ASKED, "seed": 6})
+    with pytest.raises(OptionError, match=r"unfinished run whose steps is 3; this command has 1"):
+        predict_file(model, str(scene), out, shard=(1, 2), **{**ASKED, "steps": 1, "samples": 1})
     predict_file(model, str(scene), out, shard=(1, 2), overwrite=True, **{**ASKED, "seed": 6})
     assert check_run(out)["done"] == 15
 
@@ -157,7 +159,7 @@ def test_a_changed_input_is_refused(model: Model, tmp_path: Path) -> None:
     scene = write_scene(tmp_path / "scene.tif")
     predict_file(model, str(scene), tmp_path / "out.tif", shard=(0, 2), **ASKED)
     write_scene(scene, height=72)
-    with pytest.raises(OptionError, match="unfinished run whose"):
+    with pytest.raises(OptionError, match=r"unfinished run whose input is other than \S+scene.tif as of now"):
         predict_file(model, str(scene), tmp_path / "out.tif", shard=(1, 2), **ASKED)
 
 

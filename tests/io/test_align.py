@@ -90,3 +90,10 @@ def test_grids_apart_are_refused(tmp_path: Path, numbers: np.ndarray):
     array = io.from_array(numbers, grid=io.grid_of(image), bands=["a", "b"])
     with pytest.raises(InputError, match="give all images on one grid"):
         aligned(array, io.grid_of(image)[1:, 1:])
+
+
+def test_coordinates_of_no_map_cannot_be_laid_on_a_map(tmp_path: Path, numbers: np.ndarray):
+    site = raster(tmp_path / "site.tif", numbers, crs=CRS.from_wkt('LOCAL_CS["site",UNIT["metre",1]]'))
+    grid = io.grid_of(io.open(raster(tmp_path / "map.tif", numbers)))
+    with pytest.raises(InputError, match="no transformation leads from site to WGS 84 / UTM zone 31N: give"):
+        aligned(io.open(site), grid)

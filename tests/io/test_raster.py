@@ -14,7 +14,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.errors import NotGeoreferencedWarning
 
 from sciddiff import io
-from sciddiff.errors import InputError
+from sciddiff.errors import InputError, OptionError
 from tests.zoo import make_zoo, pixels
 
 NORTH_UP = Affine(10, 0, 440280, 0, -10, 3159720)
@@ -392,3 +392,71 @@ def test_real_satellite_names(realdata):
     assert list(image.band.values) == ["B4", "B3", "B2", "B8"]
     landsat = io.open(realdata / "rs" / "l8_l1tp_corumba_20190809_ms6_30m.tif")
     assert io.match_bands(["B04", "B08"], landsat.band.values, sensor="sentinel2") == [2, 3]
+
+
+@pytest.mark.parametrize("crs", ['LOCAL_CS["site",UNIT["metre",1]]', "EPSG:4978"])
+def test_coordinates_of_no_map_stopped_the_opening(tmp_path, crs):
+    path = tmp_path / "site.tif"
+    grid = {"crs": rasterio.crs.CRS.from_user_input(crs), "transform": NORTH_UP}
+    with rasterio.open(path, "w", driver="GTiff", count=1, height=4, width=5, dtype="uint8", **grid) as dst:
+        dst.write(np.ones((1, 4, 5), "uint8"))
+    image = io.open(path)
+    assert image.x.attrs["units"] == image.y.attrs["units"] == "metre"
+    assert io.grid_of(image).affine == NORTH_UP
+    with rasterio.open(path) as src:
+        assert io.grid_of(image).crs == src.crs.to_wkt()
+
+
+def bands_of_a_vrt(path, *bands):
+    """A virtual raster of (type, file, nodata) a band."""
+    told = "".join(
+        f'<VRTRasterBand dataType="{kind}" band="{at}">'
+        + (f"<NoDataValue>{nodata}</NoDataValue>" if nodata else "")
+        + f"<SimpleSource><SourceFilename>{file}</SourceFilename></SimpleSource></VRTRasterBand>"
+        for at, (kind, file, nodata) in enumerate(bands, start=1)
+    )
+    grid = "<GeoTransform>440280, 10, 0, 3159720, 0, -10</GeoTransform>"
+    path.write_text(f'<VRTDataset rasterXSize="90" rasterYSize="70">{grid}{told}</VRTDataset>')
+    return path
+
+
+def test_bands_of_several_types_could_not_be_read(zoo, tmp_path):
+    whole, fraction = zoo["plain_uint16"], zoo["float32_nan"]
+    image = io.open(bands_of_a_vrt(tmp_path / "two.vrt", ("UInt16", whole, None), ("Float32", fraction, None)))
+    np.testing.assert_array_equal(image.values[0], io.open(whole).values[0])
+    np.testing.assert_array_equal(image.values[1], io.open(fraction).values[0])
+    assert io.grid_of(image).shape == (70, 90)
+
+
+def test_the_lowest_float_as_nodata_was_lost_where_its_digits_round_it_down(tmp_path):
+    lowest = np.finfo(np.float32).min
+    values = np.ones((1, 70, 90), np.float32)
+    values[0, :3, :3] = lowest
+    layout = {"driver": "GTiff", "count": 1, "height": 70, "width": 90, "dtype": "float32", "transform": NORTH_UP}
+    with rasterio.open(tmp_path / "a.tif", "w", **layout) as dst:
+        dst.write(values)
+    vrt = bands_of_a_vrt(tmp_path / "a.vrt", ("Float32", tmp_path / "a.tif", "-3.4028235e+38"))
+    image = io.open(vrt)
+    np.testing.assert_array_equal(image.valid.values, values == 1)
+    io.save(image, tmp_path / "b.tif")
+    with rasterio.open(tmp_path / "b.tif") as src:
+        assert src.nodata == float(lowest)
+        np.testing.assert_array_equal(src.read(), values)
+
+
+@pytest.mark.parametrize("told", [{"scale": np.inf, "offset": None}, {"scale": None, "offset": np.inf}])
+def test_a_stated_number_that_is_none_was_ignored(zoo, told):
+    with pytest.raises(OptionError, match=r"(scale|offset) is inf"):
+        io.stated(str(zoo["plain_uint16"]), **told)
+
+
+def test_a_stated_scale_lost_the_tags_outside_the_default_namespace(zoo):
+    path = zoo["names_units_tags"]
+    with pytest.warns(io.RasterWarning, match="the units of the bands are not kept"):
+        image = io.open(io.stated(str(path), scale=0.5, offset=1.0), bands=["B4", "B3"])
+    plain = io.open(path, bands=["B4", "B3"])
+    found, own = image.encoding["raster"], plain.encoding["raster"]
+    assert found.tags == own.tags
+    assert [band.tags for band in found.bands] == [band.tags for band in own.bands]
+    assert "MISSION" in own.tags
+    np.testing.assert_array_equal(image.values, plain.values * 0.5 + 1)

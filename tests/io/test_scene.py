@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import xarray as xr
 from affine import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.errors import NotGeoreferencedWarning
@@ -534,3 +535,24 @@ def test_addresses_open_alone_and_as_bands(server, tmp_path):
     assert files_of([f"{server}/B2.tif"]) == []
     with pytest.raises(InputError, match=rf"{server}/none.tif: cannot be opened as a raster"):
         io.open(f"{server}/none.tif")
+
+
+def test_the_folder_of_a_granule_is_its_scene_as_messages_say(l2a):
+    granule = next((l2a / "GRANULE").iterdir())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scene = io.open(l2a)
+        for folder in (granule, granule / "IMG_DATA"):
+            xr.testing.assert_identical(
+                io.open(folder).drop_vars("valid"), scene.drop_vars("valid").rename(folder.name)
+            )
+
+
+def test_an_archive_of_several_rasters_tells_how_to_give_one(tmp_path):
+    with zipfile.ZipFile(tmp_path / "two.zip", "w") as zipped:
+        for name in ("b1.tif", "b2.tif"):
+            zipped.write(write(tmp_path / name, numbers(3)), f"in/{name}")
+    with pytest.raises(InputError, match=r"holds 2 rasters: give one as (\S+), or unpack them all") as caught:
+        io.open(tmp_path / "two.zip")
+    named = str(caught.value).partition("give one as ")[2].partition(", or")[0]
+    np.testing.assert_array_equal(io.open(named).values[0], numbers(3))
