@@ -9,8 +9,12 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import ndimage
+
+from sciddiff.baselines.fusion import Geometry, geometry_of
+from sciddiff.physics import sensor
 
 Array = NDArray[np.float64]
 
@@ -82,6 +86,29 @@ def fuse_guides(
         fused = fuse(method, ms, guide[number], ratio=ratio, offset=offset, gains=gains)
         result[chosen == number] = fused[chosen == number]
     return result
+
+
+def geometry_at(ratio: int, offset: tuple[float, float]) -> Geometry:
+    """Operators for low pixels anywhere: the exact Gaussian read at their centres; cubic interpolation.
+
+    Parameters
+    ----------
+    ratio, offset
+        See `fuse`.
+    """
+    blocks = geometry_of("pixel", ratio)
+
+    def up(image: Array, ratio: int) -> Array:
+        return np.stack([_moved(band, offset) for band in blocks.up(image, ratio)])
+
+    def measure(image: Array, gains: Sequence[float], ratio: int) -> Array:
+        sigma = sensor.mtf_sigma(torch.tensor(gains, dtype=torch.float64), ratio)[None, :, None].expand(1, -1, 2)
+        radius = max(sensor.blur_radius(gain, ratio) for gain in gains) + ratio
+        scene = torch.from_numpy(np.ascontiguousarray(image))[None]
+        place = torch.tensor(offset, dtype=torch.float64).expand_as(sigma)
+        return np.asarray(sensor.degrade_at(scene, ratio, sigma=sigma, offset=place, radius=radius)[0])
+
+    return Geometry(up, blocks.lowpass, measure)
 
 
 def _turn(image: Array, axes: Sequence[int]) -> Array:

@@ -12,6 +12,7 @@ from sciddiff.cli.output import Progress, show
 
 if TYPE_CHECKING:
     from sciddiff.evaluation.evaluate import Evaluation
+    from sciddiff.evaluation.fused import FusedScores
 
 OCTAVES = 2
 """Of detail in the table, the finest; the report and the JSON have all."""
@@ -36,10 +37,17 @@ OCTAVES = 2
     help="Write a page with pictures.",
 )
 @click.option(
-    "--kind", type=click.Choice(["raster", "micro"]), help="Which metrics.  [default: raster where there is a CRS]"
+    "--kind",
+    type=click.Choice(["raster", "micro", "fusion"]),
+    help="Which metrics.  [default: raster where there is a CRS, else micro]",
 )
 @click.option(
     "--peak", type=click.FloatRange(min=0, min_open=True), metavar="X", help="Of the PSNR of rasters, in their unit."
+)
+@click.option(
+    "--sensor",
+    metavar="NAME",
+    help="Of fusion: whose MTF the bands have, such as sentinel2 or worldview3.  [default: generic]",
 )
 @overwrite_option
 @json_option
@@ -53,6 +61,7 @@ def evaluate(
     output: Path | None,
     kind: str | None,
     peak: float | None,
+    sensor: str | None,
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -61,8 +70,21 @@ def evaluate(
     Both are rasters or stacks of one grid. Rasters: PSNR, RMSE, SSIM, power by octave of detail in dB above the
     reference's, SAM, ERGAS. Microscopy: range-invariant PSNR, MicroSSIM, resolution by Fourier ring correlation with
     the reference, fine detail in dB, objects and how many of them are those of the reference.
+
+    With --kind fusion -i pan=PAN, PREDICTION is a pan-sharpened raster and REFERENCE the bands that it was made of,
+    with larger pixels: no truth is needed. D_lambda, D_s and HQNR as published tables have them (toolbox; of digital
+    numbers alone) and at the exact place of the pixels in any unit (physical); ERGAS, SAM and Q2n of the result
+    degraded to the bands.
     """
     others = _named(inputs)
+    if kind == "fusion":
+        _refuse_of_fusion(others, output=output, peak=peak, overwrite=overwrite)
+        _fusion(prediction, reference, others["pan"], sensor=sensor or "generic", as_json=as_json)
+        return
+    if sensor is not None:
+        from sciddiff.errors import OptionError
+
+        raise OptionError("--sensor has an effect with --kind fusion alone")
     _refuse(output, overwrite)
 
     from sciddiff import io
@@ -114,6 +136,52 @@ def _named(inputs: tuple[str, ...]) -> dict[str, str]:
             raise OptionError(f"-i {text}: the name {name} is taken; choose another")
         named[name] = path
     return named
+
+
+def _refuse_of_fusion(others: dict[str, str], *, output: Path | None, peak: float | None, overwrite: bool) -> None:
+    from sciddiff.errors import OptionError
+
+    if "pan" not in others:
+        raise OptionError("--kind fusion needs the sharp band: -i pan=PATH")
+    if len(others) > 1:
+        further = ", ".join(f"-i {name}" for name in others if name != "pan")
+        raise OptionError(f"{further}: --kind fusion takes pan alone")
+    for option, given in (("-o", output is not None), ("--peak", peak is not None), ("--overwrite", overwrite)):
+        if given:
+            raise OptionError(f"{option} has no effect with --kind fusion: it writes no page and has no PSNR")
+
+
+def _fusion(fused: str, ms: str, pan: str, *, sensor: str, as_json: bool) -> None:
+    from sciddiff import io
+    from sciddiff.evaluation.fused import evaluate_fused
+
+    images = [io.open(path) for path in (fused, ms, pan)]
+    found = evaluate_fused(*images, sensor=sensor, names=(fused, ms, pan))
+    if as_json:
+        show({**found.to_dict(), "prediction": fused, "reference": ms, "pan": pan, "sensor": sensor}, as_json=True)
+        return
+    _print_fusion(found)
+
+
+def _print_fusion(found: "FusedScores") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("mode", box=None, pad_edge=False)
+    for title in ("D_lambda", "D_s", "HQNR"):
+        table.add_column(title, justify="right")
+    for mode, scores in (("toolbox", found.toolbox), ("physical", found.physical)):
+        table.add_row(mode, *("-" if scores is None else f"{score:.4f}" for score in scores or (None,) * 3))
+    Console(highlight=False).print(table)
+    again = found.reprojection
+    click.echo(f"\nRe-projection: ERGAS {again.ergas:.4f}, SAM {again.sam:.4f} deg, Q2n {again.q2n:.4f}.")
+    if found.left_out:
+        click.echo(f"No toolbox: {found.left_out}.")
+    row, col, height, width = found.window
+    mtf = ", ".join(f"{band} {gain:g}" for band, gain in zip(found.bands, found.gains))
+    click.echo(
+        f"Of {height} x {width} pixels from row {row}, column {col}, where all is valid, in whole blocks. MTF: {mtf}."
+    )
 
 
 def _refuse(output: Path | None, overwrite: bool) -> None:

@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from sciddiff.baselines.fusion import Geometry, geometry_of, shrink
+from sciddiff.baselines.registered_fusion import geometry_at
 from sciddiff.errors import InputError
 from sciddiff.evaluation.metrics import ergas, sam
 
 Array = NDArray[np.float64]
 Mode = Literal["toolbox", "physical"]
+Offset = tuple[float, float]
 
 BLOCK = 32
 """Side of the blocks of Q and Q2n, in pixels."""
@@ -212,14 +214,25 @@ def _edges(image: Array) -> Array:
     return np.asarray(np.hypot(along_y, along_x))
 
 
-def _geometry(mode: Mode, ratio: int) -> Geometry:
+def _geometry(mode: Mode, ratio: int, offset: Offset | None) -> Geometry:
     if mode not in ("toolbox", "physical"):
         raise InputError(f"unknown mode {mode!r}; known are toolbox, physical")
+    if offset is not None:
+        if mode == "toolbox":
+            raise InputError(f"an offset of {offset} in the mode toolbox, whose low pixels have their place")
+        return geometry_at(ratio, offset)
     return geometry_of("toolbox" if mode == "toolbox" else "pixel", ratio)
 
 
 def d_lambda(
-    fused: Array, ms: Array, *, ratio: int, gains: Sequence[float], mode: Mode = "toolbox", block: int = BLOCK
+    fused: Array,
+    ms: Array,
+    *,
+    ratio: int,
+    gains: Sequence[float],
+    mode: Mode = "toolbox",
+    offset: Offset | None = None,
+    block: int = BLOCK,
 ) -> float:
     """Spectral distortion 1 - Q2n of the fused image, low-passed but not decimated, against the interpolated bands.
 
@@ -235,6 +248,10 @@ def d_lambda(
         Of the bands' MTF at their own Nyquist frequency, (c,).
     mode
         See the module.
+    offset
+        For "physical" alone: rows and columns by which the fused image begins after the bands, in its pixels; the MTF
+        is then read at the exact centres of low pixels. Where not given, both begin at one corner and an even
+        ratio's low pixels are the mean of their centre pixels, as `sciddiff.physics.sensor.degrade` has it.
     block
         Side in pixels. The toolbox asks for images of whole blocks; others are mirrored here.
 
@@ -242,7 +259,7 @@ def d_lambda(
     ----------
     Khan, Alparone, Chanussot 2009.
     """
-    geometry = _geometry(mode, ratio)
+    geometry = _geometry(mode, ratio, offset)
     blurred = geometry.lowpass(np.asarray(fused, np.float64), gains, ratio)
     high = geometry.up(np.asarray(ms, np.float64), ratio)
     return 1 - q2n(blurred, high, block=block, rounding=mode == "toolbox")
@@ -256,6 +273,7 @@ def d_s(
     ratio: int,
     gains: Sequence[float],
     mode: Mode = "toolbox",
+    offset: Offset | None = None,
     block: int = BLOCK,
 ) -> float:
     """Spatial distortion: mean over bands of |Q(F_b, P) - Q(MS~_b, P_L)|, with Q of `q_bands`.
@@ -271,14 +289,14 @@ def d_s(
     gains
         For "physical" alone: P_L is what a sensor with their mean measures of P, interpolated. The toolbox reduces P
         bicubically.
-    mode, block
+    mode, offset, block
         See `d_lambda`.
 
     References
     ----------
     Alparone et al. 2008.
     """
-    geometry = _geometry(mode, ratio)
+    geometry = _geometry(mode, ratio, offset)
     high = geometry.up(np.asarray(ms, np.float64), ratio)
     pan = np.asarray(pan, np.float64)[None]
     reduced = shrink(pan, ratio) if mode == "toolbox" else geometry.measure(pan, [float(np.mean(gains))], ratio)
@@ -296,38 +314,50 @@ def hqnr(
     ratio: int,
     gains: Sequence[float],
     mode: Mode = "toolbox",
+    offset: Offset | None = None,
     block: int = BLOCK,
 ) -> NoReference:
     """Hybrid quality without a reference, (1 - D_lambda)(1 - D_s), and both distortions.
 
     Parameters
     ----------
-    fused, ms, pan, ratio, gains, mode, block
+    fused, ms, pan, ratio, gains, mode, offset, block
         See `d_lambda` and `d_s`.
 
     References
     ----------
     Aiazzi et al. 2014.
     """
-    spectral = d_lambda(fused, ms, ratio=ratio, gains=gains, mode=mode, block=block)
-    spatial = d_s(fused, ms, pan, ratio=ratio, gains=gains, mode=mode, block=block)
+    spectral = d_lambda(fused, ms, ratio=ratio, gains=gains, mode=mode, offset=offset, block=block)
+    spatial = d_s(fused, ms, pan, ratio=ratio, gains=gains, mode=mode, offset=offset, block=block)
     return NoReference(spectral, spatial, (1 - spectral) * (1 - spatial))
 
 
 def reprojection(
-    fused: Array, ms: Array, *, ratio: int, gains: Sequence[float], mode: Mode = "physical", block: int = BLOCK
+    fused: Array,
+    ms: Array,
+    *,
+    ratio: int,
+    gains: Sequence[float],
+    mode: Mode = "physical",
+    offset: Offset | None = None,
+    block: int = BLOCK,
+    border: int = 0,
 ) -> Reprojection:
     """Scores of the fused image, degraded to the low grid, against the measured bands: ERGAS, SAM and Q2n.
 
     Parameters
     ----------
-    fused, ms, ratio, gains, mode, block
+    fused, ms, ratio, gains, mode, offset, block
         See `d_lambda`.
+    border
+        Low pixels left out along the edges, whose blur reaches beyond them.
 
     References
     ----------
     Wald, Ranchin, Mangolini 1997: the consistency property.
     """
-    degraded = _geometry(mode, ratio).measure(np.asarray(fused, np.float64), gains, ratio)
+    degraded = _geometry(mode, ratio, offset).measure(np.asarray(fused, np.float64), gains, ratio)
+    degraded, ms = (x[:, border : x.shape[1] - border, border : x.shape[2] - border] for x in (degraded, ms))
     index = q2n(degraded, ms, block=block, rounding=mode == "toolbox")
     return Reprojection(ergas(degraded, ms, ratio=ratio), sam(degraded, ms), index)

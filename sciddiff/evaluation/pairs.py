@@ -118,10 +118,10 @@ def pair(image: xr.DataArray, reference: xr.DataArray, *, name: str, reference_n
     ratio = _ratio(image, reference)
     if ratio is None or (ratio != 1 and not coarser):
         raise InputError(
-            f"the grids do not match: {name} is {_told(image)}; {reference_name} is {_told(reference)}. "
-            "Cut or resample one to the grid of the other"
+            f"the grids do not match: {name} is {describe_grid(image)}; "
+            f"{reference_name} is {describe_grid(reference)}. Cut or resample one to the grid of the other"
         )
-    bands = _bands(image, reference, name, reference_name)
+    bands = match_bands(image, reference, name, reference_name)
     lacking = [band for band, own in zip(_names(reference), bands, strict=True) if own is None]
     if lacking and not coarser:
         message = f"{name} lacks {', '.join(lacking)} of {reference_name}: nothing is said of them"
@@ -200,7 +200,23 @@ def _ratio(image: xr.DataArray, reference: xr.DataArray) -> int | None:
     return ratio if max(apart) < NEAR else None
 
 
-def _bands(image: xr.DataArray, reference: xr.DataArray, name: str, other: str) -> tuple[int | None, ...]:
+def match_bands(image: xr.DataArray, reference: xr.DataArray, name: str, other: str) -> tuple[int | None, ...]:
+    """For each band of a reference the place of the image's, None where it has none.
+
+    Where no name is shared, as many bands are taken in their order, with a warning.
+
+    Parameters
+    ----------
+    image, reference
+        As `sciddiff.open` gives them.
+    name, other
+        Of both, for messages.
+
+    Raises
+    ------
+    InputError
+        No band is the same.
+    """
     own, wanted = (_names(part) for part in (image, reference))
     found: list[int | None] = []
     for band in wanted:
@@ -224,7 +240,14 @@ def _names(image: xr.DataArray) -> list[str]:
     return [str(name) for name in image.band.values]
 
 
-def _told(image: xr.DataArray) -> str:
+def describe_grid(image: xr.DataArray) -> str:
+    """Size, geotransform and coordinate system of an image, for messages.
+
+    Parameters
+    ----------
+    image
+        With a grid.
+    """
     grid = io.grid_of(image)
     numbers = ", ".join(f"{number:.8g}" for number in list(grid.affine)[:6])
     crs = "no CRS" if grid.crs is None else f"EPSG:{grid.crs.epsg}" if grid.crs.epsg else "a CRS without a code"

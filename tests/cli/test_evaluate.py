@@ -12,6 +12,8 @@ from click.testing import Result
 from rasterio.transform import from_origin
 from scipy import ndimage
 
+from sciddiff.evaluation import fusion_metrics as metrics
+
 Call = Callable[..., Result]
 
 
@@ -129,3 +131,89 @@ def test_a_folder_that_is_not_there_is_told_before_any_work(call: Call, tmp_path
     result = call("evaluate", "a.tif", "b.tif", "-o", tmp_path / "none" / "r.html")
     assert result.exit_code == 1
     assert "does not exist" in result.stderr
+
+
+@pytest.fixture
+def fusion(tmp_path: Path) -> dict[str, Path]:
+    rng = np.random.default_rng(2)
+    fused = 4000 + 9000 * np.stack([ndimage.gaussian_filter(band, 1.5) for band in rng.normal(size=(3, 80, 96))])
+    low = fused.reshape(3, 40, 2, 48, 2).mean((2, 4))
+    return {
+        "fused": write(tmp_path / "fused.tif", fused),
+        "ms": write(tmp_path / "ms.tif", low, pixel=20),
+        "pan": write(tmp_path / "pan.tif", fused.mean(0, keepdims=True)),
+    }
+
+
+def fusion_arguments(paths: dict[str, Path], *more: object) -> tuple[object, ...]:
+    pan = f"pan={paths['pan']}"
+    return ("evaluate", "-q", paths["fused"], paths["ms"], "-i", pan, "--kind", "fusion", *more)
+
+
+def test_a_fused_image_is_scored_without_a_truth(call: Call, fusion: dict[str, Path]):
+    shown = call(*fusion_arguments(fusion))
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    for text in ("D_lambda", "D_s", "HQNR", "toolbox", "physical", "Re-projection: ERGAS", "B02 0.3, B03 0.3"):
+        assert text in shown.stdout
+    assert "Of 64 x 96 pixels from row 0, column 0" in shown.stdout
+    told = json.loads(call(*fusion_arguments(fusion, "--json", "--sensor", "sentinel2")).stdout)
+    assert (told["kind"], told["ratio"], told["offset"], told["window"]) == ("fusion", 2, [0, 0], [0, 0, 64, 96])
+    assert (told["pan"], told["mtf"]["B04"]) == (str(fusion["pan"]), 0.25)
+    values = {}
+    for name, path in fusion.items():
+        with rasterio.open(path) as file:
+            values[name] = file.read().astype(np.float64)
+    fused, ms, pan = values["fused"][:, :64], values["ms"][:, :32], values["pan"][0, :64]
+    options = {"ratio": 2, "gains": [0.275, 0.28, 0.25]}
+    scores = told["scores"]
+    assert scores["toolbox"] == metrics.hqnr(fused, ms, pan, **options)._asdict()
+    exact = {**options, "mode": "physical", "offset": (0, 0)}
+    assert scores["physical"] == metrics.hqnr(fused, ms, pan, **exact)._asdict()
+    assert scores["reprojection"] == metrics.reprojection(fused, ms, border=4, **exact)._asdict()
+
+
+def test_reflectance_has_no_published_scores(call: Call, fusion: dict[str, Path]):
+    for path in fusion.values():
+        with rasterio.open(path, "r+") as file:
+            file.scales = [1e-4] * file.count
+    shown = call(*fusion_arguments(fusion))
+    assert shown.exit_code == 0
+    assert f"No toolbox: it rounds to digital numbers, and {fusion['ms']} holds others" in shown.stdout
+
+
+def test_fusion_without_what_it_needs_or_with_what_has_no_effect_exits_with_2(call: Call, fusion: dict[str, Path]):
+    def refused(message: str, *arguments: object) -> None:
+        result = call(*arguments)
+        assert result.exit_code == 2, result.stderr
+        assert message in " ".join(result.stderr.split())
+
+    bare = ("evaluate", fusion["fused"], fusion["ms"])
+    refused("--kind fusion needs the sharp band: -i pan=PATH", *bare, "--kind", "fusion")
+    refused("-i input: --kind fusion takes pan alone", *fusion_arguments(fusion, "-i", f"input={fusion['ms']}"))
+    refused("-o has no effect with --kind fusion", *fusion_arguments(fusion, "-o", "page.html"))
+    refused("--peak has no effect with --kind fusion", *fusion_arguments(fusion, "--peak", 255))
+    refused("--overwrite has no effect with --kind fusion", *fusion_arguments(fusion, "--overwrite"))
+    refused("--sensor has an effect with --kind fusion alone", *bare, "--sensor", "sentinel2")
+    refused("unknown sensor 'mine'; known are generic", *fusion_arguments(fusion, "--sensor", "mine"))
+
+
+def test_images_that_were_not_fused_exit_with_3_naming_both(call: Call, fusion: dict[str, Path], tmp_path: Path):
+    values = np.full((3, 40, 48), 500)
+
+    def refused(message: str, **changed: Path) -> None:
+        result = call(*fusion_arguments({**fusion, **changed}))
+        assert result.exit_code == 3, result.stderr
+        told = " ".join(result.stderr.split())
+        assert message in told
+        for path in (fusion["fused"], *changed.values()):
+            assert str(path) in told
+
+    refused("are not larger than those of", ms=write(tmp_path / "fine.tif", values, pixel=10))
+    refused("is no whole number", ms=write(tmp_path / "odd.tif", values, pixel=25))
+    refused("has not the pixels of the fused image", pan=write(tmp_path / "wide.tif", values[:1], pixel=20))
+    refused("lacks B03, B04 of", ms=write(tmp_path / "one.tif", values[:1], pixel=20))
+    far = tmp_path / "far.tif"
+    far.write_bytes(fusion["ms"].read_bytes())
+    with rasterio.open(far, "r+") as file:
+        file.transform = from_origin(600000, 4e6, 20, 20)
+    refused("the grids do not overlap", ms=far)
