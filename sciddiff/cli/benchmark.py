@@ -76,9 +76,12 @@ def benchmark(
     """Compare a model with what one would do without it.
 
     DATA are clean scenes: each is degraded by the model's own instrument, restored by the model and by the classical
-    methods, and scored; intervals are over scenes. With --augmentation DATA are folders of labelled images (images/,
-    labels/): a small segmenter is trained on a part of the labels, with and without the usual variations, with and
-    without images that MODEL makes of new masks, and scored on --test. The same command continues what was stopped.
+    methods, and scored; intervals are over scenes. Or they are folders with `target` and the task's inputs by name
+    (image.tif, pan.tif, date_1.tif, ...), as `sciddiff simulate` writes them, or of real pairs.
+
+    With --augmentation DATA are folders of labelled images (images/, labels/): a small segmenter is trained on part of
+    the labels, with and without the usual variations, with and without images that MODEL makes of new masks, and scored
+    on --test. The same command continues what was stopped.
     """
     from sciddiff.errors import OutputExistsError
     from sciddiff.model import load
@@ -106,16 +109,18 @@ def _scenes(
     ctx: click.Context, model: "Model", data: tuple[str, ...], output: Path | None, *, steps: int | None, seed: int
 ) -> dict[str, Any]:
     from dataclasses import asdict
+    from tempfile import TemporaryDirectory
 
-    from sciddiff import io
-    from sciddiff.evaluation import compare
+    from sciddiff.evaluation import compare_known, known_scene, named
     from sciddiff.evaluation.benchmark import best_classical, over_scenes
     from sciddiff.evaluation.benchmark_report import write_benchmark
 
     comparisons = {}
-    with Progress(ctx, "benchmark") as progress:
+    with Progress(ctx, "benchmark") as progress, TemporaryDirectory(prefix="sciddiff-") as scratch:
         for done, path in enumerate(data, start=1):
-            comparisons[path] = compare(model, io.open(path), steps=steps or 3, seed=seed)
+            with named(path):
+                known = known_scene(model, path, Path(scratch, str(done)))
+                comparisons[path] = compare_known(model, known, steps=steps or 3, seed=seed)
             progress(done, len(data))
     lines = over_scenes(list(comparisons.values()))
     best = best_classical(lines)

@@ -12,9 +12,6 @@ from sciddiff.cli.options import device_option, is_quiet, overwrite_option, pick
 from sciddiff.cli.output import Progress, show_files
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from sciddiff.evaluation import Comparison
     from sciddiff.model import Model
 
@@ -152,7 +149,7 @@ def _restore(
     """Degrade and restore through files, as a user would with `simulate` and `predict`; the scores, and the files."""
     from sciddiff import io
     from sciddiff.cli import command_line
-    from sciddiff.evaluation import judge
+    from sciddiff.evaluation import judge, known_files
     from sciddiff.evaluation.compare import MEAN, SAMPLE
     from sciddiff.inference import predict_file, simulate_file
     from sciddiff.recipe import sample_path
@@ -183,33 +180,11 @@ def _restore(
             )
         results[result] = io.open(folder / file)
     say(ctx, "comparing with the classical answers")
-    comparison = judge(
-        model,
-        io.open(paths["target"]),
-        low=io.open(paths["image"]),
-        others={name: [io.open(path) for path in given] for name, given in others.items() if given},
-        estimates=results,
-        where=_hidden(paths),
-    )
+    known = known_files(model, {name: str(path) for name, path in paths.items()}, simulated=True)
+    where = known.hidden()
+    comparison = judge(model, known.truth, low=known.image, others=known.others, estimates=results, where=where)
     inputs = {path.name: INPUTS[name.rstrip("_0123456789")] for name, path in paths.items() if path.name not in FILES}
     return comparison, {**FILES, **inputs, **{path.name: EXTRAS[name] for name, path in extras.items()}}
-
-
-def _hidden(paths: Mapping[str, Path]) -> "NDArray[np.bool_] | None":
-    """The pixels that the simulation hid, (h, w); None where it changed all of them."""
-    import numpy as np
-
-    from sciddiff import io
-
-    _, known = io.read_window(io.open(paths["target"]), slice(None), slice(None))
-    _, measured = io.read_window(io.open(paths["image"]), slice(None), slice(None))
-    if measured.shape != known.shape:
-        return None
-    hidden: NDArray[np.bool_] = np.logical_or.reduce(known & ~measured)
-    if "mask" in paths:
-        mask, _ = io.read_window(io.open(paths["mask"]), slice(None), slice(None))
-        hidden |= np.logical_or.reduce(mask != 0)
-    return hidden if hidden.any() else None
 
 
 def _summary(comparison: "Comparison", done: str) -> str:

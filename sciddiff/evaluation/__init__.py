@@ -1,18 +1,24 @@
 """How good a result is: metrics, comparison with the classical answers, report."""
 
 from sciddiff.evaluation.calibrate import calibrate
-from sciddiff.evaluation.compare import Comparison, Scores, compare, degrade_image, judge
+from sciddiff.evaluation.compare import Comparison, Scores, compare, compare_known, degrade_image, judge
 from sciddiff.evaluation.evaluate import Evaluation, evaluate
+from sciddiff.evaluation.known import Known, known_files, known_scene, named
 from sciddiff.evaluation.report import write_report
 
 __all__ = [
     "Comparison",
     "Evaluation",
+    "Known",
     "Scores",
     "calibrate",
     "compare",
+    "compare_known",
     "degrade_image",
     "evaluate",
     "judge",
+    "known_files",
+    "known_scene",
+    "named",
     "write_report",
 ]

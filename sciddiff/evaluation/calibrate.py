@@ -2,10 +2,7 @@
 
 import hashlib
 import math
-import re
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,22 +11,17 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
-import xarray as xr
 
 from sciddiff import io
 from sciddiff.errors import InputError, OptionError
 from sciddiff.evaluation.calibration import Double, conformal_scores, scenes_scale
-from sciddiff.inference.simulate import simulate_file
+from sciddiff.evaluation.known import TRUTH, Known, files_in, known_scene, named
 from sciddiff.io.scene import files_of
 from sciddiff.model import Model
-from sciddiff.training.levels import lines_onto
 
 ROUNDS, CLOSE = 3, 0.005
 """How often the scale is corrected at most, and how near to the level a coverage is near enough: once does, unless the
 task's projection is not linear."""
-IMAGE = re.compile(r"(\w+)\.(?:ome\.)?(?:tiff?|zarr)")
-"""A file of a folder that holds the truth and what was measured of it."""
-TRUTH = "target"
 
 
 class Ask(NamedTuple):
@@ -38,28 +30,6 @@ class Ask(NamedTuple):
     samples: int
     steps: int
     seed: int
-
-
-@dataclass(frozen=True)
-class Pair:
-    """What was measured of a scene, or simulated, and the truth on the grid of the result.
-
-    Attributes
-    ----------
-    image
-        The task's main image.
-    others
-        Its other inputs by name.
-    truth
-        In the unit of the image, NaN where invalid.
-    any_size
-        Whether pixels of a size that the model is not for may pass: those of a simulated image are what they are.
-    """
-
-    image: xr.DataArray
-    others: Mapping[str, Sequence[xr.DataArray]]
-    truth: Double
-    any_size: bool
 
 
 @dataclass(frozen=True)
@@ -127,8 +97,8 @@ def calibrate(
     with TemporaryDirectory(prefix="sciddiff-") as scratch:
         pairs = {}
         for at, scene in enumerate(dict.fromkeys(scenes)):
-            with _named(scene):
-                pairs[scene] = _pair(model, scene, Path(scratch, str(at)))
+            with named(scene):
+                pairs[scene] = known_scene(model, scene, Path(scratch, str(at)))
         on = [{"name": Path(scene).name, "sha256": _digest(scene)} for scene in pairs]
         before = after = _doubts(model, pairs, ask, partial(_tell, progress, 0, len(pairs)))
         for turn in range(1, ROUNDS + 1):
@@ -172,61 +142,9 @@ def _refuse(model: Model) -> None:
         raise OptionError(f"{name} learned from noise alone: it has a posterior mean and no samples")
 
 
-# ---- scenes ----
-
-
-@contextmanager
-def _named(scene: str) -> Iterator[None]:
-    """Say of which of several scenes an error is."""
-    try:
-        yield
-    except InputError as error:
-        if scene in str(error):
-            raise
-        raise InputError(f"{scene}: {error}") from error
-
-
-def _pair(model: Model, scene: str, scratch: Path) -> Pair:
-    """The pair that lies in a folder, or is simulated of a clean scene."""
-    task, files = model.task, _files(scene)
-    simulated = TRUTH not in files
-    _warn_trained(model, scene, scene if simulated else files[TRUTH])
-    if simulated:
-        files = {name: str(path) for name, path in simulate_file(model.recipe, scene, scratch).items()}
-    images = {
-        spec.name: [io.open(path) for name, path in files.items() if re.fullmatch(rf"{spec.name}(_\d+)?", name)]
-        for spec in task.inputs
-    }
-    main = images.pop(task.inputs[0].name)
-    if len(main) != 1:
-        raise InputError(f"holds a {TRUTH} and {len(main) or 'no'} {task.inputs[0].name}, expected one of each")
-    truth = io.open(files[TRUTH])
-    values = _values(truth)
-    if not simulated and task.counts_electrons:
-        lines = lines_onto(truth, main[0], detail=False) if truth.shape == main[0].shape else None
-        if lines is None:
-            raise InputError(f"{TRUTH} and {task.inputs[0].name} show nothing in common, or differ in size")
-        values = np.stack([slope * band + start for band, (slope, start) in zip(values, lines, strict=True)])
-    return Pair(main[0], {name: given for name, given in images.items() if given}, values, simulated)
-
-
-def _files(scene: str) -> dict[str, str]:
-    """Images of a folder by the names that they have there; none of what is a scene itself."""
-    if not Path(scene).is_dir():
-        return {}
-    found = {match[1]: str(path) for path in Path(scene).iterdir() if (match := IMAGE.fullmatch(path.name))}
-    return dict(sorted(found.items(), key=lambda item: (len(item[0]), item[0])))
-
-
-def _warn_trained(model: Model, scene: str, truth: str) -> None:
-    trained_on = model.record.get("provenance", {}).get("trained_on", [])
-    if any(path.resolve().name in trained_on for path in files_of(truth)):
-        warnings.warn(f"{scene}: {model.recipe.name} was trained on it, and may err more elsewhere", stacklevel=4)
-
-
 def _digest(scene: str) -> str | None:
     """SHA-256 over the files behind a scene, one after the other; None of one that is not local."""
-    pair = _files(scene)
+    pair = files_in(scene)
     files = [path for source in (pair.values() if TRUTH in pair else [scene]) for path in files_of(source)]
     digest = hashlib.sha256()
     for path in files:
@@ -235,17 +153,13 @@ def _digest(scene: str) -> str | None:
     return digest.hexdigest() if files else None
 
 
-def _values(image: xr.DataArray) -> Double:
-    return io.read_window(image, slice(None), slice(None))[0].astype(np.float64)
-
-
 # ---- figures ----
 
 
-def _doubts(model: Model, pairs: Mapping[str, Pair], ask: Ask, step: Callable[[int], None]) -> list[Doubt]:
+def _doubts(model: Model, pairs: Mapping[str, Known], ask: Ask, step: Callable[[int], None]) -> list[Doubt]:
     found = []
     for scene, pair in pairs.items():
-        with _named(scene):
+        with named(scene):
             found.append(_doubt(model, pair, ask))
         step(len(found))
     return found
@@ -255,18 +169,16 @@ def _tell(progress: Callable[[int, int], None], turn: int, count: int, done: int
     progress(turn * count + done, max(2, turn + 1) * count)
 
 
-def _doubt(model: Model, pair: Pair, ask: Ask) -> Doubt:
-    if pair.any_size:
-        task = model.recipe.task.model_copy(update={"pixel_size": None})
-        model = replace(model, recipe=model.recipe.model_copy(update={"task": task}))
-    result = model.predict(pair.image, inputs=pair.others, steps=ask.steps, samples=ask.samples, seed=ask.seed)
+def _doubt(model: Model, pair: Known, ask: Ask) -> Doubt:
+    result = pair.model(model).predict(pair.image, inputs=pair.others, **ask._asdict())
     mean, std = (result[name].values.astype(np.float64) for name in ("mean", "std"))
-    if mean.shape != pair.truth.shape:
-        raise InputError(f"the result is {mean.shape}, the truth {pair.truth.shape}; expected the same pixels")
-    there = np.isfinite(pair.truth) & (std > 0)  # where nothing was hidden there is nothing to scale
+    truth = io.read_window(pair.truth, slice(None), slice(None))[0].astype(np.float64)
+    if mean.shape != truth.shape:
+        raise InputError(f"the result is {mean.shape}, the truth {truth.shape}; expected the same pixels")
+    there = np.isfinite(truth) & (std > 0)  # where nothing was hidden there is nothing to scale
     if not there.any():
         raise InputError(f"{model.recipe.name} is uncertain of nothing in it, or knows nothing of it")
-    mean, std, truth = mean[there], std[there], pair.truth[there]
+    mean, std, truth = mean[there], std[there], truth[there]
     ratio = math.sqrt(np.square(truth - mean).mean() / np.square(std).mean())
     return Doubt(conformal_scores(mean, std, truth), ratio)
 

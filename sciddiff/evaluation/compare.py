@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sciddiff import io
-from sciddiff.errors import InputError
+from sciddiff.errors import InputError, OptionError
 from sciddiff.evaluation import metrics
+from sciddiff.evaluation.known import Known
 from sciddiff.model import Model
-from sciddiff.model.fit import Fitted, fit, fit_all
+from sciddiff.model.fit import Fitted, fit, fit_all, is_stack
 from sciddiff.model.layout import global_mean
 from sciddiff.model.reading import observe_whole
 from sciddiff.model.windows import fill_invalid
@@ -201,6 +202,40 @@ def compare(
     if regressor is not None:
         estimates[REGRESSOR] = regressor.predict(low, steps=1, instrument=instrument)["mean"]
     return judge(model, truth, low=low, estimates=estimates, border=border, peak=peak)
+
+
+def compare_known(model: Model, known: Known, *, steps: int = 3, seed: int = 0) -> Comparison:
+    """Restore what was measured of a scene by every method; where the image hides pixels, only their errors count.
+
+    Parameters
+    ----------
+    model
+        Of a task that restores.
+    known
+        The scene.
+    steps, seed
+        Of the sample.
+
+    Raises
+    ------
+    OptionError
+        The task is to make new images, or tells classes.
+    InputError
+        The scene does not fit the model, or has several planes.
+    """
+    name = model.recipe.name
+    if model.task.generative:
+        raise OptionError(f"{name} makes new images, of which there is no truth; see --augmentation")
+    if model.task.bands != model.task.inputs[0].bands:
+        raise OptionError(f"{name} tells another quantity than its input holds, which no classical method answers")
+    if is_stack(known.truth):
+        raise InputError("has several planes; score it with `sciddiff simulate`, `predict` and `evaluate`")
+    result = known.model(model).predict(known.image, inputs=known.others, steps=steps, seed=seed)
+    estimates = {MEAN: result["mean"]}
+    if "sample" in result:
+        estimates[SAMPLE] = result["sample"]
+    where = known.hidden()
+    return judge(model, known.truth, low=known.image, others=known.others, estimates=estimates, where=where)
 
 
 @torch.inference_mode()

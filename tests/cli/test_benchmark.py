@@ -138,6 +138,72 @@ training: {patch: 32}
     assert "scene1.tif" in (tmp_path / "page.html").read_text()
 
 
+TASKS = {
+    "fill_gaps": "kind: fill_gaps",
+    "pansharpen": "kind: pansharpen, ratio: 2",
+    "remove_clouds": "kind: remove_clouds, dates: 1",
+    "cloud_mask": "kind: cloud_mask",
+}
+SMALL = """
+version: 1
+name: small
+task: {%s}
+bands: [blue, green, red, nir]
+network: {widths: [8], encoder_blocks: [0], denoiser_blocks: [1], stem: 2, embedding: 8}
+"""
+
+
+def small(kind: str, folder: Path) -> Path:
+    write(build(parse_recipe(SMALL % TASKS[kind])), folder / "small.safetensors")
+    return folder / "small.safetensors"
+
+
+def land(path: Path, seed: int = 0, bands: tuple[str, ...] = ("blue", "green", "red", "nir"), side: int = 160) -> Path:
+    """Reflectance of a smooth landscape."""
+    steps = np.random.default_rng(seed).normal(size=(len(bands), side, side)).cumsum(1).cumsum(2)
+    values = 0.1 + 0.2 * (steps - steps.min()) / np.ptp(steps)
+    grid = GeoBox(values.shape[1:], Affine(10, 0, 5e5, 0, -10, 5e6), "EPSG:32631")
+    io.save(io.from_array(values.astype(np.float32), grid=grid, bands=list(bands), units="1"), path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["fill_gaps", "remove_clouds"])
+def test_where_an_image_hides_pixels_only_their_errors_count(call, kind: str, tmp_path: Path):
+    result = call("benchmark", small(kind, tmp_path), land(tmp_path / "land.tif"), "--json", "-q")
+    assert result.exit_code == 0, result.stderr
+    found = {line["method"]: line["psnr"] for line in json.loads(result.stdout)["methods"]}
+    assert len(found) > 4
+    assert len(set(found.values())) > 4  # unlike each other
+    assert all(10 < psnr < 80 for psnr in found.values()), found
+
+
+def test_a_folder_that_holds_the_truth_and_what_was_measured_is_a_scene(call, tmp_path: Path):
+    model, pair = small("pansharpen", tmp_path), tmp_path / "pair"
+    scene, pan = land(tmp_path / "ms.tif"), land(tmp_path / "pan.tif", bands=("pan",))
+    refused = call("benchmark", model, scene)
+    assert refused.exit_code == 3
+    assert "needs pan" in refused.stderr
+    recipe = tmp_path / "small.yaml"
+    recipe.write_text(SMALL % TASKS["pansharpen"])
+    assert call("simulate", recipe, scene, "--guide", pan, "-o", pair).exit_code == 0
+    assert {path.name for path in pair.iterdir()} == {"image.tif", "pan.tif", "target.tif"}
+    result = call("benchmark", model, pair, "--json", "-q")
+    assert result.exit_code == 0, result.stderr
+    found = {line["method"]: line["psnr"] for line in json.loads(result.stdout)["methods"]}
+    assert {"brovey", "gsa", "posterior mean"} <= set(found)
+    (pair / "image.tif").unlink()
+    broken = call("benchmark", model, pair)
+    assert broken.exit_code == 3
+    assert "pair: holds a target and no image" in broken.stderr
+
+
+def test_what_no_classical_method_answers_is_refused(call, model: Path, tmp_path: Path):
+    scene = land(tmp_path / "land.tif")
+    result = call("benchmark", small("cloud_mask", tmp_path), scene)
+    assert result.exit_code == 2
+    assert "another quantity" in result.stderr
+
+
 @pytest.mark.filterwarnings("ignore:.*were clipped:sciddiff.io.profile.RasterWarning")  # weights are random
 def test_synthetic_images_are_scored_by_a_segmenter_of_real_ones(call, model: Path, tmp_path: Path, monkeypatch):
     monkeypatch.setattr("sciddiff.evaluation.curate.STEPS", 3)
