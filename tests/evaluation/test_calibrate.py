@@ -175,7 +175,7 @@ def test_pixels_that_were_measured_are_no_witnesses(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["super_resolution", "isotropic"])
-@pytest.mark.filterwarnings("ignore:.* than Nyquist of the optics")
+@pytest.mark.filterwarnings("ignore:.* than Nyquist of the optics", "ignore:planes are .* apart")
 def test_stacks(tmp_path: Path, kind: str) -> None:
     path = stack_file(tmp_path / "stack.ome.tif", (1, 2, 4, 24, 32))
     told = calibrate(build(parse_recipe(OF_STACKS % (kind, 2, ""))), [str(path)], samples=4)
