@@ -37,7 +37,7 @@ from tests.fake_accelerator import is_there, pretended
 from tests.laws.stacks import stack_file
 from tests.synthesis import cells, image_of, toy
 
-pytestmark = pytest.mark.filterwarnings("ignore:.* than Nyquist of the optics")
+pytestmark = pytest.mark.filterwarnings("ignore:.* than Nyquist of the optics", "ignore:planes are .* apart")
 
 Numbers = Mapping[str, Any]
 SIDE, WIDE = 48, 72

@@ -16,7 +16,7 @@ from sciddiff.model.windows import Window, lattice, round_up, span, tile_side, u
 
 TOLERANCE = 1e-3
 """Change of a pixel that a narrower halo may cause, in spreads of the residual."""
-UNLIKE = 0.1
+UNLIKE = 0.01
 """Share of a tolerance that a generative model's table may use: other masks, and the way back from asinh, which makes
 errors in bright places up to twenty times larger."""
 LOOK, LOOKS, PLANES = 256, 64, 16

@@ -1,6 +1,5 @@
 """Files scored at full resolution: the figures of the functions themselves, on grids at any place, with gaps."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -182,9 +181,8 @@ def _tiny() -> list[xr.DataArray]:
     return [image(truth), image(low, factor=8), image(truth.mean(0)[None])]
 
 
-@pytest.mark.skipif("SCIDDIFF_REALDATA" not in os.environ, reason="SCIDDIFF_REALDATA is not set")
-def test_of_a_real_pair_half_a_pixel_apart():
-    stem = str(Path(os.environ["SCIDDIFF_REALDATA"]) / "rs" / "l8_l1tp_momotombo_20151205_")
+def test_of_a_real_pair_half_a_pixel_apart(realdata: Path):
+    stem = str(realdata / "rs" / "l8_l1tp_momotombo_20151205_")
     ms, pan = io.open(f"{stem}ms6_30m.tif"), io.open(f"{stem}pan_15m.tif")
     ms, pan = ms.isel(y=slice(100, 164), x=slice(100, 180)), pan.isel(y=slice(200, 328), x=slice(200, 360))
     grid = io.grid_of(pan)

@@ -239,7 +239,7 @@ def test_what_cannot_be_filled_is_refused(model: Model) -> None:
         model.predict(image, inputs={"mask": everything})
     with pytest.raises(InputError, match="all pixels are invalid"):
         model.predict(image_of(image.values, np.zeros(image.shape, bool)))
-    with pytest.raises(InputError, match=r"an image of .* is on another grid than the main one"):
+    with pytest.raises(InputError, match=r"mask has 20 x 20 pixels, the image .*, and does not say where"):
         model.predict(image, inputs={"mask": mask_of(np.ones((20, 20)))})
     green = others["date"][0].assign_coords(band=["green", "swir1"])
     with pytest.raises(InputError, match="date needs red, nir; got green, swir1"):
