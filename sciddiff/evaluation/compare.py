@@ -16,7 +16,7 @@ from sciddiff.errors import InputError, OptionError
 from sciddiff.evaluation import metrics
 from sciddiff.evaluation.known import Known
 from sciddiff.model import Model
-from sciddiff.model.fit import Fitted, fit, fit_all, is_stack
+from sciddiff.model.fit import Fitted, fit, fit_all, is_stack, of_any_size
 from sciddiff.model.layout import global_mean
 from sciddiff.model.reading import observe_whole
 from sciddiff.model.windows import fill_invalid
@@ -137,8 +137,7 @@ def degrade_image(model: Model, clean: xr.DataArray) -> tuple[xr.DataArray, xr.D
         A band is missing, nothing is valid, or the image is smaller than one low-resolution pixel.
     """
     ratio = model.task.inputs[0].ratio
-    any_size = model.recipe.task.model_copy(update={"pixel_size": None})
-    fitted = fit(model.recipe.model_copy(update={"task": any_size}), clean, categorical=model.task.categorical)
+    fitted = fit(of_any_size(model.recipe), clean, categorical=model.task.categorical)
     height, width = (side // ratio * ratio for side in fitted.image.shape[1:])
     if not height or not width:
         raise InputError(f"{fitted.image.shape[1:]} pixels are fewer than one of {ratio} x {ratio}")
@@ -196,9 +195,7 @@ def compare(
     """
     truth, low = degrade_image(model, clean)
     result = model.predict(low, steps=steps, seed=seed, instrument=instrument)
-    estimates = {MEAN: result["mean"]}
-    if "sample" in result:
-        estimates[SAMPLE] = result["sample"]
+    estimates = _estimates(result)
     if regressor is not None:
         estimates[REGRESSOR] = regressor.predict(low, steps=1, instrument=instrument)["mean"]
     return judge(model, truth, low=low, estimates=estimates, border=border, peak=peak)
@@ -231,11 +228,8 @@ def compare_known(model: Model, known: Known, *, steps: int = 3, seed: int = 0) 
     if is_stack(known.truth):
         raise InputError("has several planes; score it with `sciddiff simulate`, `predict` and `evaluate`")
     result = known.model(model).predict(known.image, inputs=known.others, steps=steps, seed=seed)
-    estimates = {MEAN: result["mean"]}
-    if "sample" in result:
-        estimates[SAMPLE] = result["sample"]
     where = known.hidden()
-    return judge(model, known.truth, low=known.image, others=known.others, estimates=estimates, where=where)
+    return judge(model, known.truth, low=known.image, others=known.others, estimates=_estimates(result), where=where)
 
 
 @torch.inference_mode()
@@ -269,8 +263,7 @@ def judge(
     border, peak
         See `compare`.
     """
-    any_size = model.recipe.task.model_copy(update={"pixel_size": None})
-    fitted = fit_all(model.recipe.model_copy(update={"task": any_size}), model.task, low, others)
+    fitted = fit_all(of_any_size(model.recipe), model.task, low, others)
     clean, valid = io.read_window(truth, slice(None), slice(None))
     low_values, low_valid = io.read_window(fitted.image, slice(None), slice(None))
     obs = observe_whole(model, fitted)
@@ -311,6 +304,10 @@ def judge(
         estimates=results,
         scores=scores,
     )
+
+
+def _estimates(result: xr.Dataset) -> dict[str, xr.DataArray]:
+    return {title: result[name] for title, name in ((MEAN, "mean"), (SAMPLE, "sample")) if name in result}
 
 
 def peak_of(image: xr.DataArray, values: NDArray[np.floating]) -> float:

@@ -16,6 +16,7 @@ from sciddiff.errors import InputError
 from sciddiff.inference.simulate import simulate_file
 from sciddiff.io.scene import files_of
 from sciddiff.model import Model
+from sciddiff.model.fit import of_any_size
 from sciddiff.training.levels import lines_onto
 
 IMAGE = re.compile(r"(\w+)\.(?:ome\.)?(?:tiff?|zarr)")
@@ -58,8 +59,7 @@ class Known:
         """One that takes pixels of any size where the image was simulated."""
         if not self.simulated:
             return model
-        task = model.recipe.task.model_copy(update={"pixel_size": None})
-        return replace(model, recipe=model.recipe.model_copy(update={"task": task}))
+        return replace(model, recipe=of_any_size(model.recipe))
 
 
 def known_scene(model: Model, scene: str, scratch: Path) -> Known:

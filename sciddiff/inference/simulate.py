@@ -13,7 +13,7 @@ from sciddiff.inference.simulate_stack import simulate_stack
 from sciddiff.io.align import aligned
 from sciddiff.io.profile import plain_profile
 from sciddiff.labels.rules import by_rule
-from sciddiff.model.fit import Fitted, fit, is_stack
+from sciddiff.model.fit import Fitted, fit, is_stack, of_any_size
 from sciddiff.model.layout import global_mean
 from sciddiff.model.windows import fill_invalid
 from sciddiff.recipe.schema import Recipe
@@ -64,8 +64,7 @@ def simulate_file(
     """
     task = build_task(recipe)
     whole = io.open(source)
-    free = recipe.model_copy(update={"task": recipe.task.model_copy(update={"pixel_size": None})})
-    fitted = fit(free, whole, channelwise=task.channelwise)
+    fitted = fit(of_any_size(recipe), whole, channelwise=task.channelwise)
     generator = None if nominal else torch.Generator().manual_seed(seed)
     if "stack" in whole.encoding and not task.labels:
         _make(folder)

@@ -104,6 +104,17 @@ class Fitted:
         return own if self.changed is None else np.result_type(own, self.changed.image.dtype)
 
 
+def of_any_size(recipe: Recipe) -> Recipe:
+    """A recipe whose task takes pixels of any size: those of a simulated image are what they are.
+
+    Parameters
+    ----------
+    recipe
+        Of a model.
+    """
+    return recipe.model_copy(update={"task": recipe.task.model_copy(update={"pixel_size": None})})
+
+
 def is_stack(image: xr.DataArray) -> bool:
     """Whether an image has times and planes."""
     return "z" in image.dims
