@@ -116,7 +116,7 @@ def describe(
 
 
 def _input(model: Model) -> dict[str, Any]:
-    """The image: finite, edges continued by their last pixel where a window reaches beyond them."""
+    """The image: finite, mirrored at its edges where a window reaches beyond them."""
     size = sizes(model)
     axes = [{"type": "space", "id": name, "scale": float(size.ratio), "concatenable": True} for name in "yx"]
     grown = {"min": size.least, "step": size.step}
@@ -124,7 +124,7 @@ def _input(model: Model) -> dict[str, Any]:
         "id": "image",
         "axes": [{"type": "batch"}, _channels(model.task.inputs[0].bands), *({**axis, "size": grown} for axis in axes)],
         "data": {"type": "float32"},
-        "pad": {"mode": "edge"},
+        "pad": {"mode": "symmetric"},
     }
 
 
@@ -196,7 +196,7 @@ def _use(model: Model, instrument: Mapping[str, Sequence[float]]) -> str:
         f"- Values: {'reflectance, about 0 to 1' if model.task.absolute else 'any unit, gain and offset'}; finite: "
         "fill invalid pixels first.",
         f"- Sides: {size.least} pixels and more by steps of {size.step}. Of the result {size.halo} pixels a side "
-        "depend on what lies beyond the window: cut them off, or continue the image by its last pixel.",
+        "depend on what lies beyond the window: cut them off, or mirror the image at its edges.",
         f"- Instrument: {told or 'the nominal one'}.",
     ]
     if limits is not None:

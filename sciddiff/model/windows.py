@@ -112,20 +112,22 @@ def _axis(size: int, start: int, length: int) -> tuple[slice, slice, tuple[int, 
 def fill_and_pad(
     values: NDArray[np.floating], valid: NDArray[np.bool_], reached: Reach, *, fallback: Sequence[float] | None
 ) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
-    """The window of what was read, filled where invalid (in place), its edges continued by their last pixel; and where
-    it was valid. Labels have no `fallback`: they become zero."""
+    """The window of what was read, filled where invalid (in place), mirrored at the edges; and where it was valid.
+
+    A mirror keeps the look of noise and texture, which the last pixel drawn out into stripes does not, and is the same
+    at every resolution. Labels have no `fallback`: they become zero."""
     known = np.pad(valid[:, *reached.crop], ((0, 0), *reached.pads))
     if fallback is None:
         values[~valid] = 0
     else:
         fill_invalid(values, valid, fallback=fallback)
-    return np.pad(values[:, *reached.crop], ((0, 0), *reached.pads), mode="edge"), known
+    return np.pad(values[:, *reached.crop], ((0, 0), *reached.pads), mode="symmetric"), known
 
 
 def read_padded(
     image: xr.DataArray, *, row: int, col: int, height: int, width: int, fallback: Sequence[float] | None
 ) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
-    """Read a window that may reach beyond the image: filled where invalid, its edges continued by their last pixel.
+    """Read a window that may reach beyond the image: filled where invalid, mirrored at the edges.
 
     Parameters
     ----------
