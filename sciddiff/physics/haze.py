@@ -273,6 +273,7 @@ def draw_haze(
     generator: torch.Generator | None,
     strength: tuple[float, float] = (0.05, 1.0),
     light: Tensor | None = None,
+    even: float = 0.0,
 ) -> Haze:
     """Cover scenes with random haze, from thin to thick, of a density that varies over the scene.
 
@@ -292,6 +293,9 @@ def draw_haze(
         Range of w in t1 = 1 - w c with the density c in [0, 1], drawn uniformly in its logarithm.
     light
         Atmospheric light, (c,) or (b, c); else that of `mean_light` times 0.8 to 1.2 (an assumed range).
+    even
+        Share of the scenes of whose haze a part, uniform in 0 to 1 of it, is the same everywhere: a veil, as the air is
+        one, under or over a haze that varies.
 
     Returns
     -------
@@ -305,6 +309,10 @@ def draw_haze(
     field = fractal_noise((b, h, w), generator=generator, beta=beta, lowest=lowest, device=clean.device)
     low, high = field.amin((1, 2), keepdim=True), field.amax((1, 2), keepdim=True)
     density = (field - low) / torch.where(high > low, high - low, 1)
+    if even:
+        chosen = uniform(generator, (b, 1, 1), low=0, high=1) < even
+        veil = torch.where(chosen, uniform(generator, (b, 1, 1), low=0, high=1), 0).to(density)
+        density = torch.lerp(density, torch.ones_like(density), veil)
     t1 = 1 - weight.to(clean.device) * density
     through = transmission(t1[:, None].to(clean.dtype), wavelengths)
     if light is None:

@@ -196,6 +196,10 @@ class Dehaze(Settings):
     uniform in its logarithm."""
     clear: Share = 0.18
     """Share of the training scenes without haze, so that a clear image comes out as it went in."""
+    even: Share = 0.0
+    """Share of the hazes of which a part is the same everywhere, as the veil of the air is."""
+    bare: Share = 0.0
+    """Share of the training scenes whose ground is made bare and bright: desert, dry soil, salt, snow."""
 
     def _faults(self) -> Faults:
         yield from super()._faults()

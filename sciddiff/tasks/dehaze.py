@@ -18,6 +18,7 @@ from sciddiff.baselines import dehazing
 from sciddiff.errors import OptionError
 from sciddiff.physics import haze
 from sciddiff.physics.fractal import uniform
+from sciddiff.physics.ground import draw_bare
 from sciddiff.recipe.tasks import Dehaze as Settings
 from sciddiff.tasks.base import LINEAR, Condition, Input, Instrument, Observation, OneImage, known_name
 from sciddiff.tasks.local import box_mean
@@ -40,11 +41,14 @@ FIT = 5
 """Side of the window over which a thickness is fitted to a result, in pixels."""
 STEP = 0.01
 """Difference of transmission by which a band's sensitivity to the thickness is taken."""
-LEAST_CONTRAST, LEAST_HAZE = 0.05, 0.05
-"""Floors of the two factors of the residual's scale."""
+LEAST_CONTRAST, LEAST_HAZE = 0.12, 0.05
+"""Of the two factors of the residual's scale: what joins the contrast to the light, whose level is known to a fifth, in
+quadrature; what is added to the haze."""
 THERE = "there"
 """Name of the map of an observation that says which bands were measured: in training those that a scene lacks hold the
 haze over black ground, so that their residual goes with the others'."""
+TRUTH = "truth"
+"""Name of the clear scene of an observation that was simulated."""
 ABSENT = -3.0
 """What the network sees of a band that the image lacks."""
 LIGHT = (0.2, 1.5)
@@ -135,18 +139,31 @@ class Dehaze(OneImage):
         if generator is None:
             drawn = haze.draw_haze(clean, self.wavelengths, generator=None, strength=self.settings.strength)
             return self.observe({"image": drawn.hazy * there})
+        clean = self._bared(clean, generator)
         through, drawn_light = self._draw(clean, generator)
         hazy = haze.scatter(clean, through, light=drawn_light)
         known = (uniform(generator, (len(clean),), low=0, high=1) >= instrument_dropout).to(clean)
         light = torch.where(known[:, None] > 0, drawn_light, self.mean_light.to(clean))
-        inputs = {"image": hazy, THERE: there.expand_as(hazy).to(hazy)}
+        inputs = {"image": hazy, THERE: there.expand_as(hazy).to(hazy), TRUTH: clean}
         return Observation(inputs, {"light": light}, self._numbers(light, known))
+
+    def truth(self, clean: Tensor, obs: Observation) -> Tensor:
+        """The scene, with bare ground where that was drawn."""
+        return obs.inputs.get(TRUTH, clean)
+
+    def _bared(self, clean: Tensor, generator: Generator) -> Tensor:
+        if not self.settings.bare:
+            return clean
+        chosen = uniform(generator, (len(clean), 1, 1, 1), low=0, high=1) < self.settings.bare
+        return torch.where(chosen.to(clean.device), draw_bare(clean, self.wavelengths, generator=generator), clean)
 
     def _draw(self, clean: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """Transmissions (b, c, h, w) and atmospheric lights (b, c)."""
         b, c, h, w = clean.shape
         canvas = clean.new_zeros(b, c, 2 * h, 2 * w)
-        drawn = haze.draw_haze(canvas, self.wavelengths, generator=generator, strength=self.settings.strength)
+        drawn = haze.draw_haze(
+            canvas, self.wavelengths, generator=generator, strength=self.settings.strength, even=self.settings.even
+        )
         corners = uniform(generator, (b, 2), low=0, high=1).tolist()
         clear = (uniform(generator, (b,), low=0, high=1) < self.settings.clear).tolist()
         through = torch.ones_like(clean)
@@ -176,7 +193,7 @@ class Dehaze(OneImage):
         smooth = box_mean(clearest.clamp_min(T_MIN), SMOOTH)
         both = torch.cat([smooth, around], 1)
         fine = F.interpolate(both, scale_factor=CELL, mode="bilinear", align_corners=False)[..., :h, :w]
-        return fine[:, :1], fine[:, 1:]
+        return torch.maximum(fine[:, :1], self._under_white(image[..., :h, :w], light)), fine[:, 1:]
 
     def base(self, obs: Observation) -> Tensor:
         """Inverse of the model with the haze that the darkest objects near allow in every band."""
@@ -189,7 +206,7 @@ class Dehaze(OneImage):
         image = obs.inputs["image"]
         reference, around = self._haze(obs)
         light = obs.instrument["light"].to(image)[..., None, None]
-        scale = (light - base).clamp_min(LEAST_CONTRAST) * (1 - reference + LEAST_HAZE)
+        scale = torch.hypot(light - base, base.new_tensor(LEAST_CONTRAST)) * (1 - reference + LEAST_HAZE)
         seen = [torch.where(obs.inputs[THERE] > 0, _logarithm(each), ABSENT) for each in (image, around)]
         return Condition(scale=scale, maps=torch.cat([*seen, -2 * torch.log(reference)], 1))
 

@@ -188,3 +188,16 @@ def test_each_band_tells_the_reference_transmission() -> None:
     outside = haze.reference_transmission(torch.tensor([-1.0, 2.0]).expand(1, len(waves), 1, 2), waves)
     torch.testing.assert_close(outside[..., 0], torch.full_like(outside[..., 0], haze.LOWEST))
     torch.testing.assert_close(outside[..., 1], torch.ones_like(outside[..., 1]))
+
+
+def test_an_even_veil_leaves_no_place_clear_and_keeps_the_thickest() -> None:
+    clean = scene(64)
+    lengths = haze.wavelengths("landsat8", LANDSAT)
+    vary = haze.draw_haze(clean, lengths, generator=seeded(), strength=(0.5, 0.5))
+    even = haze.draw_haze(clean, lengths, generator=seeded(), strength=(0.5, 0.5), even=1.0)
+    some = haze.draw_haze(clean, lengths, generator=seeded(), strength=(0.5, 0.5), even=0.5)
+    clearest = even.transmission[:, 0].amax((1, 2))
+    torch.testing.assert_close(even.transmission[:, 0].amin((1, 2)), vary.transmission[:, 0].amin((1, 2)))
+    assert 0.7 < clearest.mean() < 0.8  # a veil of 0 to all of 0.5
+    veiled = some.transmission[:, 0].amax((1, 2)) < 1 - 1e-6
+    assert 0.3 < veiled.double().mean() < 0.7
