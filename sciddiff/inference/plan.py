@@ -101,6 +101,8 @@ class Plan:
         What the outputs say of their origin.
     needs
         Bytes: `ram`, `vram`, `scratch`, `output`.
+    left_over
+        See `Task.left_over`.
     """
 
     source: str
@@ -113,6 +115,7 @@ class Plan:
     creation_options: Mapping[str, str]
     provenance: Mapping[str, str]
     needs: Mapping[str, int]
+    left_over: str
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -213,6 +216,7 @@ def make_plan(
         creation_options=options,
         provenance=provenance(model, source, others, layout, request, command),
         needs={**needs, **_memory(model, layout, products, batch=batch)},
+        left_over=model.task.left_over,
     )
     return plan, fitted
 

@@ -24,6 +24,7 @@ from zarr.codecs import BloscCodec
 from sciddiff.errors import OptionError, OutputError
 from sciddiff.inference import planfile
 from sciddiff.inference.plan import Plan, Product, run_folder
+from sciddiff.inference.unfilled import Held, held
 from sciddiff.io import cog
 from sciddiff.io.stack_profile import StackProfile
 from sciddiff.io.stored import Encoder
@@ -48,6 +49,8 @@ class Core:
     holes: Mapping[str, bool]
     clipped: Mapping[str, int]
     partly: Mapping[str, bool]
+    held: Held | None
+    """See `unfilled.held`; None, too, where the task leaves no gaps."""
 
     @classmethod
     def of(cls, line: str) -> "Core | None":
@@ -55,7 +58,8 @@ class Core:
         try:
             data = json.loads(line)
             pairs = {name: (int(one), int(two)) for name, (one, two) in data["checksums"].items()}
-            return cls(data["number"], pairs, data["holes"], data["clipped"], data["partly"])
+            held = None if data["held"] is None else Held(*data["held"])
+            return cls(data["number"], pairs, data["holes"], data["clipped"], data["partly"], held)
         except (ValueError, KeyError, TypeError):
             return None
 
@@ -114,6 +118,7 @@ class Store:
         window = tile.window
         rows, cols = span(window)
         line: dict[str, Any] = {"number": number, "checksums": {}, "holes": {}, "clipped": {}, "partly": {}}
+        line["held"] = held(np.logical_and.reduce(tile.valid)) if self.plan.left_over else None
         try:
             for item in self.plan.products:
                 values = _joined([tile.results[name] for name in item.results])
