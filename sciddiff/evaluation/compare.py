@@ -18,6 +18,7 @@ from sciddiff.evaluation.known import Known, known_image
 from sciddiff.model import Model
 from sciddiff.model.fit import Fitted, fit_all, is_stack, of_any_size
 from sciddiff.model.reading import observe_whole
+from sciddiff.model.request import Request, surveyed
 from sciddiff.model.windows import fill_invalid
 from sciddiff.tasks import Instrument, Observation
 
@@ -143,7 +144,7 @@ def compare(
     regressor
         A model of the same task, whose posterior mean is scored beside the others.
     instrument
-        What the models are told beside the nominal instrument, such as how sharp the clean image is:
+        What models and baselines are told beside the nominal instrument, such as how sharp the clean image is:
         {"target_mtf": (0.3,)}.
 
     Returns
@@ -195,7 +196,7 @@ def compare_known(
     OptionError
         The task is to make new images, or tells classes.
     InputError
-        The scene does not fit the model, or has several planes.
+        The scene does not fit the model, or has several planes, or several channels where each is restored for itself.
     """
     name = model.recipe.name
     if model.task.generative:
@@ -204,6 +205,8 @@ def compare_known(
         raise OptionError(f"{name} tells another quantity than its input holds, which no classical method answers")
     if is_stack(known.truth):
         raise InputError("has several planes; score it with `sciddiff simulate`, `predict` and `evaluate`")
+    if model.task.channelwise and known.image.sizes["band"] > 1:
+        raise InputError("has several channels, each of which is restored for itself; score a file of one")
     asked: dict[str, Any] = {"inputs": known.others, "instrument": instrument}
     result = known.model(model).predict(known.image, steps=steps, seed=seed, **asked)
     estimates = {title: result[name] for title, name in ((MEAN, "mean"), (SAMPLE, "sample")) if name in result}
@@ -218,6 +221,7 @@ def compare_known(
         where=known.hidden(),
         border=border,
         peak=peak,
+        instrument=instrument,
     )
 
 
@@ -232,6 +236,7 @@ def judge(
     where: NDArray[np.bool_] | None = None,
     border: int = 0,
     peak: float | None = None,
+    instrument: Instrument | None = None,
 ) -> Comparison:
     """Score results, and the task's baselines beside them, against the truth.
 
@@ -249,13 +254,13 @@ def judge(
         The task's other inputs by name.
     where
         (h, w): the pixels whose errors count, such as those under clouds; all where not given.
-    border, peak
+    border, peak, instrument
         See `compare`.
     """
     fitted = fit_all(of_any_size(model.recipe), model.task, low, others)
     clean, valid = io.read_window(truth, slice(None), slice(None))
     low_values, low_valid = io.read_window(fitted.image, slice(None), slice(None))
-    obs = observe_whole(model, fitted)
+    obs = observe_whole(model, fitted, surveyed(model, fitted, Request(instrument=instrument or {})))
     results = {name: _of_file(fitted, method(obs)) for name, method in model.task.baselines().items()}
     for name, image in estimates.items():
         values, known = io.read_window(image, slice(None), slice(None))
