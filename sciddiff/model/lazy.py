@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from sciddiff.io.image import assemble
-from sciddiff.io.raster import lazy_layers
+from sciddiff.io.pixels import lazy_layers
 from sciddiff.io.stack_profile import UNKNOWN, StackProfile
 from sciddiff.model.engine import Restorer
 from sciddiff.model.fit import Fitted, result_profile
