@@ -15,8 +15,9 @@ from sciddiff.inference.compute import compute_cores
 from sciddiff.inference.detect import announced, forget, with_masks
 from sciddiff.inference.plan import Inputs, Plan, asked, make_plan, outputs_of, run_folder
 from sciddiff.inference.publish import end_published, refuse_existing
+from sciddiff.inference.runs import locked, open_store, prepare, remove
 from sciddiff.inference.shards import cores_of
-from sciddiff.inference.store import Store, locked, open_store, prepare, remove
+from sciddiff.inference.store import Store
 from sciddiff.inference.workers import run_workers
 from sciddiff.io.scene import files_of
 from sciddiff.io.target import kind_of

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from sciddiff.errors import OutputExistsError
-from sciddiff.inference.store import DETECTED, PLAN, PUBLISHED, Store, locked, read_plan, remove, sweep
+from sciddiff.inference.runs import DETECTED, PLAN, PUBLISHED, locked, read_plan, remove, sweep
+from sciddiff.inference.store import Store
 from sciddiff.io import cog
 from sciddiff.io.target import sync
 
