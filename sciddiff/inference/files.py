@@ -13,7 +13,9 @@ from sciddiff.inference.assemble import DamagedStore, assemble_run
 from sciddiff.inference.cluster import run_dask
 from sciddiff.inference.compute import compute_cores
 from sciddiff.inference.detect import announced, forget, with_masks
-from sciddiff.inference.plan import Inputs, Plan, asked, make_plan, outputs_of, run_folder
+from sciddiff.inference.key import Inputs, asked
+from sciddiff.inference.outputs import outputs_of
+from sciddiff.inference.plan import Plan, make_plan, run_folder
 from sciddiff.inference.publish import end_published, refuse_existing
 from sciddiff.inference.runs import locked, open_store, prepare, remove
 from sciddiff.inference.shards import cores_of

@@ -45,7 +45,7 @@ class Published:
 
     folder: Path
     asked: Mapping[str, Any]
-    """See `plan.asked`."""
+    """See `key.asked`."""
     provenance: Mapping[str, str]
     items: tuple[Item, ...]
 
@@ -111,7 +111,7 @@ def end_published(folder: Path, asked: Callable[[], Mapping[str, Any]] | None, *
     folder
         Of the run.
     asked
-        Gives what is asked for now, see `plan.asked`: a run that was to give something else is only removed, if all
+        Gives what is asked for now, see `key.asked`: a run that was to give something else is only removed, if all
         its products are at their paths. None: whatever the run was to give is wanted.
     overwrite
         Whether outputs that are there may be replaced.
