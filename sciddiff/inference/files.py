@@ -24,8 +24,9 @@ from sciddiff.inference.workers import run_workers
 from sciddiff.io.scene import files_of
 from sciddiff.io.target import kind_of
 from sciddiff.model import Model
-from sciddiff.model.fit import Fitted, Stored
+from sciddiff.model.fit import Fitted
 from sciddiff.model.request import Guidance
+from sciddiff.model.result import Stored
 from sciddiff.stopping import stop_signals
 from sciddiff.tasks import Instrument
 

@@ -20,9 +20,10 @@ from sciddiff.io.stack import warn_saturated
 from sciddiff.io.stack_profile import StackProfile
 from sciddiff.io.target import fitting
 from sciddiff.model import Model
-from sciddiff.model.fit import Fitted, Stored, fit_all, result_profile
+from sciddiff.model.fit import Fitted, fit_all
 from sciddiff.model.layout import TOLERANCE, Layout, lay_out
 from sciddiff.model.request import Request, surveyed
+from sciddiff.model.result import Stored, result_profile
 from sciddiff.model.sections import AT_ONCE
 from sciddiff.tasks import Task
 

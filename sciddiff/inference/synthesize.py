@@ -24,7 +24,7 @@ from sciddiff.inference.manifest import Line, Manifest
 from sciddiff.inference.wish import Wish, for_stack, task_of, told
 from sciddiff.inference.workers import TURN
 from sciddiff.model import Model
-from sciddiff.model.fit import Stored
+from sciddiff.model.result import Stored
 from sciddiff.processes import fresh_context
 from sciddiff.stopping import NAMES, stop_signals
 
