@@ -140,7 +140,9 @@ def known_files(model: Model, files: Mapping[str, str], *, simulated: bool) -> K
     InputError
         One is missing.
     """
-    return _known(model, {name: io.open(path) for name, path in files.items()}, simulated=simulated)
+    wanted = re.compile(rf"{TRUTH}|({'|'.join(spec.name for spec in model.task.inputs)})(_\d+)?")
+    images = {name: io.open(path) for name, path in files.items() if wanted.fullmatch(name)}
+    return _known(model, images, simulated=simulated)
 
 
 def _known(model: Model, images: Mapping[str, xr.DataArray], *, simulated: bool) -> Known:

@@ -31,7 +31,7 @@ class Held(NamedTuple):
 
 
 def held(valid: NDArray[np.bool_]) -> Held | None:
-    """What a core holds; None where every pixel has a value.
+    """What a core holds; None where every pixel has a value, and no ends where none has.
 
     Parameters
     ----------
@@ -43,6 +43,8 @@ def held(valid: NDArray[np.bool_]) -> Held | None:
     >>> held(np.array([[1, 0, 1, 0], [0, 0, 0, 0]], bool))
     Held(pixels=2, left=[0, 4], right=[3, 0], top=[0, 2, 0, 2], bottom=[1, 0, 1, 0])
     """
+    if not valid.any():
+        return Held(0, [], [], [], [])
     return None if valid.all() else Held(int(valid.sum()), *_ends(valid), *_ends(valid.T))
 
 
@@ -78,6 +80,8 @@ def _of_frame(shape: tuple[int, int], cores: Mapping[Window, Held | None]) -> in
     left, right = np.full(height, width), np.zeros(height, int)
     top, bottom = np.full(width, height), np.zeros(width, int)
     for window, part in cores.items():
+        if part is not None and not part.pixels:
+            continue
         (rows, cols), ends = span(window), part or _whole(window)
         _widen(left[rows], right[rows], ends.left, ends.right, start=window.col)
         _widen(top[cols], bottom[cols], ends.top, ends.bottom, start=window.row)

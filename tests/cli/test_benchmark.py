@@ -213,6 +213,7 @@ def test_a_folder_that_holds_the_truth_and_what_was_measured_is_a_scene(call, tm
     recipe.write_text(SMALL % TASKS["pansharpen"])
     assert call("simulate", recipe, scene, "--guide", pan, "-o", pair).exit_code == 0
     assert {path.name for path in pair.iterdir()} == {"image.tif", "pan.tif", "target.tif"}
+    (pair / "notes.tif").write_text("no raster, and nobody's input")
     result = call("benchmark", model, pair, "--json", "-q")
     assert result.exit_code == 0, result.stderr
     found = {line["method"]: line["psnr"] for line in json.loads(result.stdout)["methods"]}
