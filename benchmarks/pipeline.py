@@ -25,7 +25,7 @@ from sciddiff import load
 from sciddiff.inference.compute import compute_cores
 from sciddiff.inference.files import predict_file
 from sciddiff.inference.plan import Plan, make_plan
-from sciddiff.inference.store import prepare, remove
+from sciddiff.inference.runs import prepare, remove
 from sciddiff.model import Model, restore
 from sciddiff.model.fit import Fitted
 from sciddiff.model.reading import Group, read_group

@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sciddiff.cli.options import device_option, json_option, overwrite_option, pick_device, verbosity_options
+from sciddiff.cli.options import (
+    device_option,
+    instrument_option,
+    json_option,
+    overwrite_option,
+    pick_device,
+    verbosity_options,
+)
 from sciddiff.cli.output import Progress, show
 
 if TYPE_CHECKING:
@@ -48,6 +55,7 @@ def _shares(ctx: click.Context, param: click.Parameter, value: str) -> tuple[flo
 @click.option("--class", "image_class", metavar="C", help="Of the synthetic images. Default: the style of DATA.")
 @click.option("--guidance", type=click.FloatRange(0), default=1.0, show_default=True, metavar="W", help="Likewise.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Processes.")
+@instrument_option
 @device_option
 @overwrite_option
 @json_option
@@ -69,6 +77,7 @@ def benchmark(
     image_class: str | None,
     guidance: float,
     workers: int,
+    instrument: dict[str, tuple[float, ...]],
     device: str,
     overwrite: bool,
     as_json: bool,
@@ -90,9 +99,11 @@ def benchmark(
         raise OutputExistsError(f"{output} is there already; pass --overwrite to replace it")
     if augmentation and test is None:
         raise click.UsageError("--augmentation needs --test DIR: labelled images that are never trained on")
+    if augmentation and instrument:
+        raise click.UsageError("--instrument tells of what measured DATA; with --augmentation it has no meaning")
     loaded = load(model, device=pick_device(device))
     if not augmentation:
-        show(_scenes(ctx, loaded, data, output, steps=steps, seed=seed), as_json=as_json)
+        show(_scenes(ctx, loaded, data, output, steps=steps, seed=seed, instrument=instrument), as_json=as_json)
         return
 
     from sciddiff.evaluation.augmentation import Design
@@ -106,7 +117,14 @@ def benchmark(
 
 
 def _scenes(
-    ctx: click.Context, model: "Model", data: tuple[str, ...], output: Path | None, *, steps: int | None, seed: int
+    ctx: click.Context,
+    model: "Model",
+    data: tuple[str, ...],
+    output: Path | None,
+    *,
+    steps: int | None,
+    seed: int,
+    instrument: dict[str, tuple[float, ...]],
 ) -> dict[str, Any]:
     from dataclasses import asdict
     from tempfile import TemporaryDirectory
@@ -120,7 +138,7 @@ def _scenes(
         for done, path in enumerate(data, start=1):
             with named(path):
                 known = known_scene(model, path, Path(scratch, str(done)))
-                comparisons[path] = compare_known(model, known, steps=steps or 3, seed=seed)
+                comparisons[path] = compare_known(model, known, steps=steps or 3, seed=seed, instrument=instrument)
             progress(done, len(data))
     lines = over_scenes(list(comparisons.values()))
     best = best_classical(lines)

@@ -4,7 +4,14 @@ from pathlib import Path
 
 import click
 
-from sciddiff.cli.options import device_option, json_option, overwrite_option, pick_device, verbosity_options
+from sciddiff.cli.options import (
+    device_option,
+    instrument_option,
+    json_option,
+    overwrite_option,
+    pick_device,
+    verbosity_options,
+)
 from sciddiff.cli.output import Progress, show
 
 
@@ -37,6 +44,7 @@ from sciddiff.cli.output import Progress, show
 )
 @click.option("--steps", type=click.IntRange(min=2), default=3, show_default=True, metavar="N", help="Of a sample.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="S", help="Of the samples.")
+@instrument_option
 @device_option
 @overwrite_option
 @json_option
@@ -51,6 +59,7 @@ def calibrate(
     samples: int,
     steps: int,
     seed: int,
+    instrument: dict[str, tuple[float, ...]],
     device: str,
     overwrite: bool,
     as_json: bool,
@@ -76,6 +85,15 @@ def calibrate(
 
     loaded = load(model, device=pick_device(device))
     with Progress(ctx, "calibrate") as progress:
-        scaled = run(loaded, data, level=level, samples=samples, steps=steps, seed=seed, progress=progress)
+        scaled = run(
+            loaded,
+            data,
+            level=level,
+            samples=samples,
+            steps=steps,
+            seed=seed,
+            instrument=instrument,
+            progress=progress,
+        )
     write(scaled, output)
     show({"model": output, **scaled.record["provenance"]["calibrated"]}, as_json=as_json)

@@ -1,9 +1,9 @@
 """How good a result is: metrics, comparison with the classical answers, report."""
 
 from sciddiff.evaluation.calibrate import calibrate
-from sciddiff.evaluation.compare import Comparison, Scores, compare, compare_known, degrade_image, judge
+from sciddiff.evaluation.compare import Comparison, Scores, compare, compare_known, judge
 from sciddiff.evaluation.evaluate import Evaluation, evaluate
-from sciddiff.evaluation.known import Known, known_files, known_scene, named
+from sciddiff.evaluation.known import Known, known_files, known_image, known_scene, named
 from sciddiff.evaluation.report import write_report
 
 __all__ = [
@@ -14,10 +14,10 @@ __all__ = [
     "calibrate",
     "compare",
     "compare_known",
-    "degrade_image",
     "evaluate",
     "judge",
     "known_files",
+    "known_image",
     "known_scene",
     "named",
     "write_report",

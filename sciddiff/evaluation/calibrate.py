@@ -18,6 +18,7 @@ from sciddiff.evaluation.calibration import Double, conformal_scores, scenes_sca
 from sciddiff.evaluation.known import TRUTH, Known, files_in, known_scene, named
 from sciddiff.io.scene import files_of
 from sciddiff.model import Model
+from sciddiff.tasks import Instrument
 
 ROUNDS, CLOSE = 3, 0.005
 """How often the scale is corrected at most, and how near to the level a coverage is near enough: once does, unless the
@@ -30,6 +31,7 @@ class Ask(NamedTuple):
     samples: int
     steps: int
     seed: int
+    instrument: Instrument | None
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ def calibrate(
     samples: int = 16,
     steps: int = 3,
     seed: int = 0,
+    instrument: Instrument | None = None,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Model:
     """Scale what samples add to the mean, so that the stated interval holds the truth as often as it says.
@@ -74,7 +77,7 @@ def calibrate(
         them: these may be real. For denoising the gain and offset of a target to its image are fitted.
     level
         How often mean +- z std shall hold the truth, z being the Gaussian's: for 0.9 that is `lower` to `upper`.
-    samples, steps, seed
+    samples, steps, seed, instrument
         See `Model.predict`. The spread of few samples is uncertain itself, which the scale makes up for.
     progress
         Told how many predictions were made, and how many shall be.
@@ -93,7 +96,7 @@ def calibrate(
     """
     _refuse(model)
     half, result = NormalDist().inv_cdf((1 + level) / 2), model
-    ask = Ask(samples, steps, seed)
+    ask = Ask(samples, steps, seed, instrument or None)
     with TemporaryDirectory(prefix="sciddiff-") as scratch:
         pairs = {}
         for at, scene in enumerate(dict.fromkeys(scenes)):

@@ -14,11 +14,11 @@ from torch import Tensor
 from sciddiff import io
 from sciddiff.errors import InputError, OptionError
 from sciddiff.evaluation import metrics
-from sciddiff.evaluation.known import Known
+from sciddiff.evaluation.known import Known, known_image
 from sciddiff.model import Model
-from sciddiff.model.fit import Fitted, fit, fit_all, is_stack, of_any_size
-from sciddiff.model.layout import global_mean
+from sciddiff.model.fit import Fitted, fit_all, is_stack, of_any_size
 from sciddiff.model.reading import observe_whole
+from sciddiff.model.request import Request, surveyed
 from sciddiff.model.windows import fill_invalid
 from sciddiff.tasks import Instrument, Observation
 
@@ -114,42 +114,6 @@ class Comparison:
         }
 
 
-def degrade_image(model: Model, clean: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
-    """What the nominal instrument measures of a clean image, without noise.
-
-    Parameters
-    ----------
-    model
-        Whose forward model and bands are taken.
-    clean
-        (band, y, x), of any pixel size.
-
-    Returns
-    -------
-    truth
-        The clean image, cut to the model's bands and to whole low-resolution pixels.
-    low
-        On the low grid; a pixel of it is valid where its whole block is.
-
-    Raises
-    ------
-    InputError
-        A band is missing, nothing is valid, or the image is smaller than one low-resolution pixel.
-    """
-    ratio = model.task.inputs[0].ratio
-    fitted = fit(of_any_size(model.recipe), clean, categorical=model.task.categorical)
-    height, width = (side // ratio * ratio for side in fitted.image.shape[1:])
-    if not height or not width:
-        raise InputError(f"{fitted.image.shape[1:]} pixels are fewer than one of {ratio} x {ratio}")
-    truth = fitted.image.isel(y=slice(0, height), x=slice(0, width))
-    values, valid = _filled(truth)
-    obs = model.task.simulate(_in_model(model, fitted, values), None)
-    low = _of_file(fitted, obs.inputs[model.task.inputs[0].name])
-    seen = valid.reshape(len(valid), height // ratio, ratio, width // ratio, ratio).all((2, 4))
-    bands = [str(name) for name in truth.band.values]
-    return truth, io.from_array(low, grid=io.grid_of(truth).zoom_out(ratio), bands=bands, valid=seen)
-
-
 def compare(
     model: Model,
     clean: xr.DataArray,
@@ -180,7 +144,7 @@ def compare(
     regressor
         A model of the same task, whose posterior mean is scored beside the others.
     instrument
-        What the models are told beside the nominal instrument, such as how sharp the clean image is:
+        What models and baselines are told beside the nominal instrument, such as how sharp the clean image is:
         {"target_mtf": (0.3,)}.
 
     Returns
@@ -193,15 +157,29 @@ def compare(
     InputError
         Where the image does not fit the model.
     """
-    truth, low = degrade_image(model, clean)
-    result = model.predict(low, steps=steps, seed=seed, instrument=instrument)
-    estimates = _estimates(result)
-    if regressor is not None:
-        estimates[REGRESSOR] = regressor.predict(low, steps=1, instrument=instrument)["mean"]
-    return judge(model, truth, low=low, estimates=estimates, border=border, peak=peak)
+    return compare_known(
+        model,
+        known_image(model, clean),
+        steps=steps,
+        seed=seed,
+        border=border,
+        peak=peak,
+        regressor=regressor,
+        instrument=instrument,
+    )
 
 
-def compare_known(model: Model, known: Known, *, steps: int = 3, seed: int = 0) -> Comparison:
+def compare_known(
+    model: Model,
+    known: Known,
+    *,
+    steps: int = 3,
+    seed: int = 0,
+    border: int = 0,
+    peak: float | None = None,
+    regressor: Model | None = None,
+    instrument: Instrument | None = None,
+) -> Comparison:
     """Restore what was measured of a scene by every method; where the image hides pixels, only their errors count.
 
     Parameters
@@ -210,15 +188,15 @@ def compare_known(model: Model, known: Known, *, steps: int = 3, seed: int = 0) 
         Of a task that restores.
     known
         The scene.
-    steps, seed
-        Of the sample.
+    steps, seed, border, peak, regressor, instrument
+        See `compare`.
 
     Raises
     ------
     OptionError
         The task is to make new images, or tells classes.
     InputError
-        The scene does not fit the model, or has several planes.
+        The scene does not fit the model, or has several planes, or several channels where each is restored for itself.
     """
     name = model.recipe.name
     if model.task.generative:
@@ -227,9 +205,24 @@ def compare_known(model: Model, known: Known, *, steps: int = 3, seed: int = 0) 
         raise OptionError(f"{name} tells another quantity than its input holds, which no classical method answers")
     if is_stack(known.truth):
         raise InputError("has several planes; score it with `sciddiff simulate`, `predict` and `evaluate`")
-    result = known.model(model).predict(known.image, inputs=known.others, steps=steps, seed=seed)
-    where = known.hidden()
-    return judge(model, known.truth, low=known.image, others=known.others, estimates=_estimates(result), where=where)
+    if model.task.channelwise and known.image.sizes["band"] > 1:
+        raise InputError("has several channels, each of which is restored for itself; score a file of one")
+    asked: dict[str, Any] = {"inputs": known.others, "instrument": instrument}
+    result = known.model(model).predict(known.image, steps=steps, seed=seed, **asked)
+    estimates = {title: result[name] for title, name in ((MEAN, "mean"), (SAMPLE, "sample")) if name in result}
+    if regressor is not None:
+        estimates[REGRESSOR] = known.model(regressor).predict(known.image, steps=1, **asked)["mean"]
+    return judge(
+        model,
+        known.truth,
+        low=known.image,
+        others=known.others,
+        estimates=estimates,
+        where=known.hidden(),
+        border=border,
+        peak=peak,
+        instrument=instrument,
+    )
 
 
 @torch.inference_mode()
@@ -243,6 +236,7 @@ def judge(
     where: NDArray[np.bool_] | None = None,
     border: int = 0,
     peak: float | None = None,
+    instrument: Instrument | None = None,
 ) -> Comparison:
     """Score results, and the task's baselines beside them, against the truth.
 
@@ -260,13 +254,13 @@ def judge(
         The task's other inputs by name.
     where
         (h, w): the pixels whose errors count, such as those under clouds; all where not given.
-    border, peak
+    border, peak, instrument
         See `compare`.
     """
     fitted = fit_all(of_any_size(model.recipe), model.task, low, others)
     clean, valid = io.read_window(truth, slice(None), slice(None))
     low_values, low_valid = io.read_window(fitted.image, slice(None), slice(None))
-    obs = observe_whole(model, fitted)
+    obs = observe_whole(model, fitted, surveyed(model, fitted, Request(instrument=instrument or {})))
     results = {name: _of_file(fitted, method(obs)) for name, method in model.task.baselines().items()}
     for name, image in estimates.items():
         values, known = io.read_window(image, slice(None), slice(None))
@@ -304,10 +298,6 @@ def judge(
         estimates=results,
         scores=scores,
     )
-
-
-def _estimates(result: xr.Dataset) -> dict[str, xr.DataArray]:
-    return {title: result[name] for title, name in ((MEAN, "mean"), (SAMPLE, "sample")) if name in result}
 
 
 def peak_of(image: xr.DataArray, values: NDArray[np.floating]) -> float:
@@ -387,13 +377,6 @@ def _within(valid: NDArray[np.bool_], border: int) -> NDArray[np.bool_]:
     rows, cols = (slice(border, side - border) for side in valid.shape[1:])
     inner[:, rows, cols] = valid[:, rows, cols]
     return inner
-
-
-def _filled(image: xr.DataArray) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
-    """Whole image with its invalid pixels filled as a prediction fills them, and its mask."""
-    values, valid = io.read_window(image, slice(None), slice(None))
-    fill_invalid(values, valid, fallback=global_mean(image))
-    return values, valid
 
 
 def _in_model(model: Model, fitted: Fitted, values: NDArray[np.floating]) -> Tensor:

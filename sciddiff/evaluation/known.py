@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sciddiff import io
 from sciddiff.errors import InputError
-from sciddiff.inference.simulate import simulate_file
+from sciddiff.inference.simulate import simulate_file, simulate_image
 from sciddiff.io.scene import files_of
 from sciddiff.model import Model
 from sciddiff.model.fit import of_any_size
@@ -88,6 +88,24 @@ def known_scene(model: Model, scene: str, scratch: Path) -> Known:
     return known_files(model, files, simulated=simulated)
 
 
+def known_image(model: Model, clean: xr.DataArray) -> Known:
+    """What the nominal instrument measures of a clean image, without noise, in memory.
+
+    Parameters
+    ----------
+    model
+        Whose forward model and bands are taken.
+    clean
+        (band, y, x), of any pixel size; the truth is it, cut to whole pixels of the main input.
+
+    Raises
+    ------
+    InputError
+        A band is missing, nothing is valid, or the image is smaller than one pixel of the main input.
+    """
+    return _known(model, simulate_image(model.recipe, clean), simulated=True)
+
+
 @contextmanager
 def named(scene: str) -> Iterator[None]:
     """Say of which of several scenes an error is.
@@ -122,18 +140,22 @@ def known_files(model: Model, files: Mapping[str, str], *, simulated: bool) -> K
     InputError
         One is missing.
     """
-    task = model.task
-    images = {
-        spec.name: [io.open(path) for name, path in files.items() if re.fullmatch(rf"{spec.name}(_\d+)?", name)]
-        for spec in task.inputs
-    }
-    main = images.pop(task.inputs[0].name)
+    wanted = re.compile(rf"{TRUTH}|({'|'.join(spec.name for spec in model.task.inputs)})(_\d+)?")
+    images = {name: io.open(path) for name, path in files.items() if wanted.fullmatch(name)}
+    return _known(model, images, simulated=simulated)
+
+
+def _known(model: Model, images: Mapping[str, xr.DataArray], *, simulated: bool) -> Known:
+    task, truth = model.task, images[TRUTH]
+    main, *others = (
+        [image for name, image in images.items() if re.fullmatch(rf"{spec.name}(_\d+)?", name)] for spec in task.inputs
+    )
     if len(main) != 1:
         raise InputError(f"holds a {TRUTH} and {len(main) or 'no'} {task.inputs[0].name}, expected one of each")
-    truth = io.open(files[TRUTH])
     if not simulated and task.counts_electrons:
         truth = _in_unit_of(main[0], truth)
-    return Known(main[0], {name: given for name, given in images.items() if given}, truth, simulated)
+    given = {spec.name: found for spec, found in zip(task.inputs[1:], others, strict=True) if found}
+    return Known(main[0], given, truth, simulated)
 
 
 def files_in(scene: str) -> dict[str, str]:

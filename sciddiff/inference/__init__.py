@@ -2,9 +2,9 @@
 
 from sciddiff.inference.files import assemble_file, plan_file, predict_file
 from sciddiff.inference.plan import Plan
+from sciddiff.inference.runs import check_run, describe_run
 from sciddiff.inference.shards import parse_shard, slurm_shard
 from sciddiff.inference.simulate import simulate_file
-from sciddiff.inference.store import check_run, describe_run
 from sciddiff.inference.synthesize import synthesize
 from sciddiff.inference.wish import Wish, find_masks
 

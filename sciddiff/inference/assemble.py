@@ -1,5 +1,6 @@
 """From the store to files: each product is joined, read back against the ledger, and moved to its path when whole."""
 
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -10,9 +11,10 @@ from typing import Any, cast
 from rasterio.windows import Window
 
 from sciddiff.errors import InterruptedRun, OutputError
-from sciddiff.inference.plan import Product
+from sciddiff.inference.plan import Plan, Product
 from sciddiff.inference.publish import publish_run
 from sciddiff.inference.store import Core, Store
+from sciddiff.inference.unfilled import unfilled
 from sciddiff.io import cog
 from sciddiff.io.profile import RasterProfile, RasterWarning
 from sciddiff.io.stack_profile import StackProfile
@@ -67,6 +69,17 @@ def assemble_run(store: Store, *, overwrite: bool, stop: Callable[[], str | None
             _blame_store(store, cores, error)
             raise
     publish_run(store, ready, overwrite=overwrite)
+    if store.plan.left_over:
+        _warn_unfilled(store.plan, cores)
+
+
+def _warn_unfilled(plan: Plan, cores: Mapping[int, Core]) -> None:
+    """Say how much of a result stayed without a value between values."""
+    left = unfilled(plan.layout, {number: core.held for number, core in cores.items()})
+    if left:
+        share = 100 * left / math.prod((*plan.layout.shape, *(plan.layout.frames or ())))
+        told = f"{left} pixels ({share:.3g} %) stay without a value: {plan.left_over}"
+        warnings.warn(f"{plan.products[0].path.name}: {told}", RasterWarning, stacklevel=3)
 
 
 def _blame_store(store: Store, cores: Mapping[int, Core], error: OutputError) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 
 from sciddiff import io
 from sciddiff.errors import InputError, InterruptedRun, SciddiffError
-from sciddiff.inference.plan import Inputs, fingerprint, model_hash, open_inputs
-from sciddiff.inference.store import DETECTED, DETECTING, PLAN, locked
+from sciddiff.inference.key import Inputs, fingerprint, model_hash
+from sciddiff.inference.plan import open_inputs
+from sciddiff.inference.runs import DETECTED, DETECTING, PLAN, locked
 from sciddiff.model import Model, load
 from sciddiff.model.detect import MASKS, OMNICLOUDMASK, omnicloudmask, refuse_other, told, wanted
 

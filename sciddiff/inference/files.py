@@ -13,16 +13,20 @@ from sciddiff.inference.assemble import DamagedStore, assemble_run
 from sciddiff.inference.cluster import run_dask
 from sciddiff.inference.compute import compute_cores
 from sciddiff.inference.detect import announced, forget, with_masks
-from sciddiff.inference.plan import Inputs, Plan, asked, make_plan, outputs_of, run_folder
+from sciddiff.inference.key import Inputs, asked
+from sciddiff.inference.outputs import outputs_of
+from sciddiff.inference.plan import Plan, make_plan, run_folder
 from sciddiff.inference.publish import end_published, refuse_existing
+from sciddiff.inference.runs import locked, open_store, prepare, remove
 from sciddiff.inference.shards import cores_of
-from sciddiff.inference.store import Store, locked, open_store, prepare, remove
+from sciddiff.inference.store import Store
 from sciddiff.inference.workers import run_workers
 from sciddiff.io.scene import files_of
 from sciddiff.io.target import kind_of
 from sciddiff.model import Model
-from sciddiff.model.fit import Fitted, Stored
+from sciddiff.model.fit import Fitted
 from sciddiff.model.request import Guidance
+from sciddiff.model.result import Stored
 from sciddiff.stopping import stop_signals
 from sciddiff.tasks import Instrument
 

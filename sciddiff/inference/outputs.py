@@ -1,4 +1,4 @@
-"""Whether the outputs of a run can be written as they are asked for: found out before anything is computed."""
+"""The outputs of a run, and whether they can be written as asked for: found out before anything is computed."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -10,6 +10,8 @@ from sciddiff.io import cog
 from sciddiff.io.profile import RasterProfile
 from sciddiff.io.stack_profile import StackProfile
 from sciddiff.io.target import refuse_folder
+from sciddiff.model import Model
+from sciddiff.model.request import Request
 
 
 def refuse_outputs(outputs: Sequence[tuple[Path, RasterProfile | StackProfile]], options: Mapping[str, str]) -> None:
@@ -65,3 +67,41 @@ def _refuse_stack(path: Path, kind: str, profile: StackProfile, options: Mapping
         ngff_version(options)
     else:
         layout_of(path, profile, options)
+
+
+def outputs_of(
+    model: Model, output: Path, uncertainty: Path | None, extras: Mapping[str, Path], *, request: Request
+) -> list[tuple[str, Path, tuple[str, ...]]]:
+    """Name, path and results of all outputs.
+
+    Raises
+    ------
+    OptionError
+        They contradict each other or the request.
+    """
+    named = _outputs(output, uncertainty, request=request)
+    return named + _extra_outputs(model, extras, taken=[output, uncertainty])
+
+
+def _extra_outputs(
+    model: Model, extras: Mapping[str, Path], *, taken: Sequence[Path | None]
+) -> list[tuple[str, Path, tuple[str, ...]]]:
+    unknown = [name for name in extras if name not in model.task.extras]
+    if unknown:
+        gives = ", ".join(model.task.extras) or "nothing else"
+        raise OptionError(f"{model.recipe.name} gives no {', '.join(unknown)}; beside its image it gives {gives}")
+    paths = [path.absolute() for path in [*taken, *extras.values()] if path is not None]
+    if len(set(paths)) < len(paths):
+        raise OptionError(f"two outputs have one path: {', '.join(str(path) for path in paths)}")
+    return [(name, path.absolute(), (name,)) for name, path in extras.items()]
+
+
+def _outputs(output: Path, uncertainty: Path | None, *, request: Request) -> list[tuple[str, Path, tuple[str, ...]]]:
+    named: list[tuple[str, Path, tuple[str, ...]]] = [("output", output.absolute(), (request.product,))]
+    if uncertainty is not None:
+        if request.samples < 2:
+            raise OptionError("--uncertainty needs the spread of samples: add --samples 8 --steps 3, say")
+        if uncertainty.absolute() == output.absolute():
+            raise OptionError(f"--uncertainty and --output are both {output}")
+        named.append(("uncertainty", uncertainty.absolute(), ("std", "lower", "upper")))
+    return named

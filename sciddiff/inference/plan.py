@@ -1,35 +1,30 @@
 """The plan: pure and deterministic; what will be computed, how it is cut, what it needs."""
 
-import hashlib
-import json
 import math
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from odc.geo.geobox import GeoBox
 
-from sciddiff import __version__, io
-from sciddiff.errors import InputError, OptionError, OutputError
-from sciddiff.inference.outputs import refuse_outputs
+from sciddiff import io
+from sciddiff.errors import InputError, OutputError
+from sciddiff.inference.key import Inputs, absolute, asked, full_key, provenance
+from sciddiff.inference.outputs import outputs_of, refuse_outputs
 from sciddiff.io.metadata import file_bands
 from sciddiff.io.profile import RasterProfile, class_profile, plain_profile
-from sciddiff.io.scene import files_of, rasters
 from sciddiff.io.stack import warn_saturated
 from sciddiff.io.stack_profile import StackProfile
 from sciddiff.io.target import fitting
 from sciddiff.model import Model
-from sciddiff.model.engine import Restorer
-from sciddiff.model.fit import Fitted, Stored, fit_all, result_profile
+from sciddiff.model.fit import Fitted, fit_all
 from sciddiff.model.layout import TOLERANCE, Layout, lay_out
-from sciddiff.model.request import Guidance, Request, surveyed, weaker_of
+from sciddiff.model.request import Request, surveyed
+from sciddiff.model.result import Stored, result_profile
 from sciddiff.model.sections import AT_ONCE
-from sciddiff.recipe import to_yaml
 from sciddiff.tasks import Task
 
 MAX_PIXELS = 10**11
@@ -38,8 +33,6 @@ FLOAT_BYTES = 4 * 1.6
 """Of a number in a feature map, allocator's overhead included."""
 LIBRARIES = 400e6
 """Bytes that the libraries take before the first pixel."""
-Inputs = Mapping[str, Sequence[str]]
-"""Paths of the inputs beside the main one, by name."""
 OVERVIEWS = 4 / 3
 """Pixels of an output with its overviews, over its own."""
 
@@ -101,6 +94,8 @@ class Plan:
         What the outputs say of their origin.
     needs
         Bytes: `ram`, `vram`, `scratch`, `output`.
+    left_over
+        See `Task.left_over`.
     """
 
     source: str
@@ -113,6 +108,7 @@ class Plan:
     creation_options: Mapping[str, str]
     provenance: Mapping[str, str]
     needs: Mapping[str, int]
+    left_over: str
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -186,7 +182,7 @@ def make_plan(
         Where the outputs contradict each other or the request, or a creation option is not known.
     """
     named = outputs_of(model, output, uncertainty, extras or {}, request=request)
-    others = {name: tuple(_absolute(path) for path in paths) for name, paths in (inputs or {}).items()}
+    others = {name: tuple(absolute(path) for path in paths) for name, paths in (inputs or {}).items()}
     fitted = open_inputs(model, source, others)
     if "stack" in fitted.image.encoding:
         warn_saturated(fitted.image)
@@ -203,9 +199,14 @@ def make_plan(
     except InputError as error:
         raise error if source in str(error) else InputError(f"{source}: {error}") from error
     plan = Plan(
-        source=_absolute(source),
+        source=absolute(source),
         inputs=others,
-        key=_key(asked(model, source, others, request=wanted, outputs=named), request, layout, products),
+        key=full_key(
+            asked(model, source, others, request=wanted, outputs=named),
+            request,
+            layout,
+            [item.profile.dtype for item in products],
+        ),
         layout=layout,
         request=request,
         grid=fitted.grid,
@@ -213,12 +214,9 @@ def make_plan(
         creation_options=options,
         provenance=provenance(model, source, others, layout, request, command),
         needs={**needs, **_memory(model, layout, products, batch=batch)},
+        left_over=model.task.left_over,
     )
     return plan, fitted
-
-
-def _absolute(source: str) -> str:
-    return os.path.abspath(source) if os.path.exists(source) else source
 
 
 def open_inputs(model: Model, source: str, inputs: Inputs) -> Fitted:
@@ -238,44 +236,6 @@ def open_inputs(model: Model, source: str, inputs: Inputs) -> Fitted:
         return fit_all(model.recipe, model.task, image, others)
     except InputError as error:
         raise error if source in str(error) else InputError(f"{named}: {error}") from error
-
-
-def outputs_of(
-    model: Model, output: Path, uncertainty: Path | None, extras: Mapping[str, Path], *, request: Request
-) -> list[tuple[str, Path, tuple[str, ...]]]:
-    """Name, path and results of all outputs.
-
-    Raises
-    ------
-    OptionError
-        They contradict each other or the request.
-    """
-    named = _outputs(output, uncertainty, request=request)
-    return named + _extra_outputs(model, extras, taken=[output, uncertainty])
-
-
-def _extra_outputs(
-    model: Model, extras: Mapping[str, Path], *, taken: Sequence[Path | None]
-) -> list[tuple[str, Path, tuple[str, ...]]]:
-    unknown = [name for name in extras if name not in model.task.extras]
-    if unknown:
-        gives = ", ".join(model.task.extras) or "nothing else"
-        raise OptionError(f"{model.recipe.name} gives no {', '.join(unknown)}; beside its image it gives {gives}")
-    paths = [path.absolute() for path in [*taken, *extras.values()] if path is not None]
-    if len(set(paths)) < len(paths):
-        raise OptionError(f"two outputs have one path: {', '.join(str(path) for path in paths)}")
-    return [(name, path.absolute(), (name,)) for name, path in extras.items()]
-
-
-def _outputs(output: Path, uncertainty: Path | None, *, request: Request) -> list[tuple[str, Path, tuple[str, ...]]]:
-    named: list[tuple[str, Path, tuple[str, ...]]] = [("output", output.absolute(), (request.product,))]
-    if uncertainty is not None:
-        if request.samples < 2:
-            raise OptionError("--uncertainty needs the spread of samples: add --samples 8 --steps 3, say")
-        if uncertainty.absolute() == output.absolute():
-            raise OptionError(f"--uncertainty and --output are both {output}")
-        named.append(("uncertainty", uncertainty.absolute(), ("std", "lower", "upper")))
-    return named
 
 
 def _products(
@@ -345,97 +305,3 @@ def _memory(model: Model, layout: Layout, products: Sequence[Product], *, batch:
     join = layout.shape[1] * max(layout.tile, 512) * row
     on_gpu = model.device.type != "cpu"
     return {"ram": int(LIBRARIES + max(0 if on_gpu else engine, join)), "vram": int(engine) if on_gpu else 0}
-
-
-def model_hash(model: Restorer) -> str:
-    """SHA-256 over the recipe, the weights and what was measured of them that changes a pixel."""
-    digest = hashlib.sha256(to_yaml(model.recipe).encode())
-    digest.update(repr(model.record.get("calibration", 1.0)).encode())
-    state = {**model.network.state_dict(), "residual_root": model.residual_root}
-    for name, value in sorted(state.items()):
-        digest.update(name.encode())
-        digest.update(value.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def weaker_hash(model: Restorer, guidance: Guidance) -> dict[str, str]:
-    """`weaker`: the hash of what lies at the path of the weaker model now; nothing where guidance has none."""
-    path = guidance.weaker
-    return {} if path is None else {"weaker": model_hash(weaker_of(model, path, anew=True))}
-
-
-def fingerprint(source: str) -> list[list[Any]]:
-    """Name, size and time of change of the files behind an input; before them, of what is no plain path, its address.
-
-    `vrt://a.tif?bands=1,2`, `a.zarr#red` and `/vsizip/a.zip/one.tif` each say which pixels of their files are meant.
-    """
-    stats = [(path, path.stat()) for path in files_of(source)]
-    plain = stats and (os.path.exists(source) or rasters(source) is not None)
-    files = [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in stats]
-    return files if plain else [[source, None, None], *files]
-
-
-def asked(
-    model: Model, source: str, inputs: Inputs, *, request: Request, outputs: Sequence[tuple[str, Path, tuple[str, ...]]]
-) -> dict[str, Any]:
-    """What of a run's key is known without opening its inputs: model, request, files by the names they go under."""
-    others = {name: [_absolute(path) for path in given] for name, given in inputs.items()}
-    paths = {model.task.inputs[0].name: [source], **others}
-    return _plain(
-        {
-            "version": __version__,
-            "model": model_hash(model),
-            **weaker_hash(model, request.guidance),
-            "input": {name: [fingerprint(path) for path in given] for name, given in paths.items()},
-            **asdict(request),
-            "outputs": [[name, path.name, list(results)] for name, path, results in outputs],
-        }
-    )
-
-
-def _key(known: Mapping[str, Any], request: Request, layout: Layout, products: Sequence[Product]) -> dict[str, Any]:
-    """What was asked, and what of it was found in the inputs: the latter is not known before they are opened."""
-    cut = {name: value for name, value in asdict(layout).items() if name != "halo_from"}
-    found = {"surveyed": request.instrument, "dtypes": [item.profile.dtype for item in products]}
-    return {**known, **_plain({**cut, **found})}
-
-
-def _plain(key: Mapping[str, Any]) -> dict[str, Any]:
-    """As it comes back from JSON."""
-    plain: dict[str, Any] = json.loads(json.dumps(key))
-    return plain
-
-
-def provenance(
-    model: Model, source: str, inputs: Inputs, layout: Layout, request: Request, command: str
-) -> dict[str, str]:
-    """What a result says of its origin."""
-    return {
-        "VERSION": __version__,
-        **({"COMMAND": command} if command else {}),
-        "MODEL": model.recipe.name,
-        "MODEL_SHA256": model_hash(model),
-        "RECIPE_SHA256": hashlib.sha256(to_yaml(model.recipe).encode()).hexdigest(),
-        "INPUT": Path(source).name,
-        **{f"INPUT_{name.upper()}": ", ".join(Path(path).name for path in paths) for name, paths in inputs.items()},
-        "PRODUCT": request.product,
-        "STEPS": str(request.steps),
-        "SAMPLES": str(request.samples),
-        "SEED": str(request.seed),
-        "INSTRUMENT": json.dumps({name: list(numbers) for name, numbers in request.instrument.items()}),
-        **{f"{name.upper()}_SHA256": digest for name, digest in weaker_hash(model, request.guidance).items()},
-        **_led(request),
-        "HALO": str(layout.halo),
-        "DEVICE": str(model.device),
-        "TIME": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _led(request: Request) -> dict[str, str]:
-    """Guidance and strength, where they are not those of a model by itself."""
-    led = {} if request.strength == 1 else {"STRENGTH": f"{request.strength:g}"}
-    if request.guidance == Guidance():
-        return led
-    guidance = asdict(request.guidance)
-    guidance["interval"] = [sigma if math.isfinite(sigma) else None for sigma in request.guidance.interval]
-    return {**led, "GUIDANCE": json.dumps(guidance)}

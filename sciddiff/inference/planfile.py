@@ -16,7 +16,7 @@ from sciddiff.io.stack_profile import StackProfile, stack_profile_from_dict, sta
 from sciddiff.model.layout import Layout
 from sciddiff.model.request import Guidance, Request
 
-FORMAT = "sciddiff-run/4"
+FORMAT = "sciddiff-run/5"
 
 
 def to_dict(plan: Plan) -> dict[str, Any]:
@@ -45,6 +45,7 @@ def to_dict(plan: Plan) -> dict[str, Any]:
         "creation_options": dict(plan.creation_options),
         "provenance": dict(plan.provenance),
         "needs": dict(plan.needs),
+        "left_over": plan.left_over,
     }
 
 
@@ -97,6 +98,7 @@ def from_dict(data: Mapping[str, Any], folder: Path) -> Plan:
         creation_options=data["creation_options"],
         provenance=data["provenance"],
         needs=data["needs"],
+        left_over=data["left_over"],
     )
 
 

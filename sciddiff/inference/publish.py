@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from sciddiff.errors import OutputExistsError
-from sciddiff.inference.store import DETECTED, PLAN, PUBLISHED, Store, locked, read_plan, remove, sweep
+from sciddiff.inference.runs import DETECTED, PLAN, PUBLISHED, locked, read_plan, remove, sweep
+from sciddiff.inference.store import Store
 from sciddiff.io import cog
 from sciddiff.io.target import sync
 
@@ -44,7 +45,7 @@ class Published:
 
     folder: Path
     asked: Mapping[str, Any]
-    """See `plan.asked`."""
+    """See `key.asked`."""
     provenance: Mapping[str, str]
     items: tuple[Item, ...]
 
@@ -110,7 +111,7 @@ def end_published(folder: Path, asked: Callable[[], Mapping[str, Any]] | None, *
     folder
         Of the run.
     asked
-        Gives what is asked for now, see `plan.asked`: a run that was to give something else is only removed, if all
+        Gives what is asked for now, see `key.asked`: a run that was to give something else is only removed, if all
         its products are at their paths. None: whatever the run was to give is wanted.
     overwrite
         Whether outputs that are there may be replaced.

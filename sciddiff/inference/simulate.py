@@ -6,6 +6,7 @@ import numpy as np
 import torch
 import xarray as xr
 from numpy.typing import NDArray
+from torch import Generator
 
 from sciddiff import io
 from sciddiff.errors import InputError, OutputError
@@ -62,40 +63,71 @@ def simulate_file(
     InputError
         Where the raster lacks a band or is smaller than one pixel of the main input.
     """
-    task = build_task(recipe)
-    whole = io.open(source)
-    fitted = fit(of_any_size(recipe), whole, channelwise=task.channelwise)
     generator = None if nominal else torch.Generator().manual_seed(seed)
-    if "stack" in whole.encoding and not task.labels:
-        _make(folder)
-        try:
-            return simulate_stack(task, fitted, folder, generator=generator, overwrite=overwrite)
-        except InputError as error:
-            raise InputError(f"{source}: {error}") from error
-    if task.labels:
-        _make(folder)
-        return _labelled(recipe, fitted, folder, source=source, overwrite=overwrite)
-    unit = task.inputs[0].ratio
-    height, width = (side // unit * unit for side in fitted.image.shape[1:])
-    if not height or not width:
-        raise InputError(f"{source}: {fitted.image.shape[1:]} pixels are fewer than one of {unit} x {unit}")
-    target = fitted.image.isel(y=slice(0, height), x=slice(0, width))
-    clean, valid = _scene(task, target, fitted, _guide(recipe, task, whole, guide))
-    obs = task.simulate(torch.from_numpy(clean)[None], generator)
-    _make(folder)
-    paths = {"target": folder / "target.tif"}
-    io.save(_target(task, clean, obs, target, valid), paths["target"], overwrite=overwrite)
-    for name, image in _images(task, obs, target, fitted, valid).items():
-        paths[name] = folder / f"{name}.tif"
-        io.save(image, paths[name], overwrite=overwrite)
+    further = None if guide is None else io.open(guide)
+    try:
+        images = simulate_image(recipe, io.open(source), guide=further, generator=generator)
+    except InputError as error:
+        raise error if source in str(error) else InputError(f"{source}: {error}") from error
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
+    suffix = ".ome.tif" if all("stack" in image.encoding for image in images.values()) else ".tif"
+    paths = {name: folder / f"{name}{suffix}" for name in images}
+    for name, path in paths.items():
+        io.save(images[name], path, overwrite=overwrite)
     return paths
 
 
-def _labelled(recipe: Recipe, fitted: Fitted, folder: Path, *, source: str, overwrite: bool) -> dict[str, Path]:
+def simulate_image(
+    recipe: Recipe, image: xr.DataArray, *, guide: xr.DataArray | None = None, generator: Generator | None = None
+) -> dict[str, xr.DataArray]:
+    """The same in memory.
+
+    Parameters
+    ----------
+    recipe
+        Whose task and bands are taken.
+    image
+        The clean one, of any pixel size.
+    guide
+        See `simulate_file`.
+    generator
+        Of the instrument; None: the nominal one without noise.
+
+    Returns
+    -------
+    dict
+        `target` and the task's inputs; those that may be given several times are numbered. A pixel of the main one is
+        valid where all that it covers is.
+
+    Raises
+    ------
+    InputError
+        See `simulate_file`.
+    """
+    task = build_task(recipe)
+    fitted = fit(of_any_size(recipe), image, channelwise=task.channelwise)
+    if task.labels:
+        return _labelled(recipe, fitted)
+    if "stack" in image.encoding:
+        return simulate_stack(task, fitted, generator=generator)
+    unit = task.inputs[0].ratio
+    height, width = (side // unit * unit for side in fitted.image.shape[1:])
+    if not height or not width:
+        raise InputError(f"{fitted.image.shape[1:]} pixels are fewer than one of {unit} x {unit}")
+    target = fitted.image.isel(y=slice(0, height), x=slice(0, width))
+    clean, valid = _scene(task, target, fitted, _guide(recipe, task, image, guide))
+    obs = task.simulate(torch.from_numpy(clean)[None], generator)
+    return {"target": _target(task, clean, obs, target, valid), **_images(task, obs, target, fitted, valid)}
+
+
+def _labelled(recipe: Recipe, fitted: Fitted) -> dict[str, xr.DataArray]:
     """A mask of the image made by a rule, and the image itself: what a synthesis learns from."""
     image = fitted.image.isel(t=0, z=0) if is_stack(fitted.image) else fitted.image
     if is_stack(fitted.image) and fitted.image.sizes["t"] * fitted.image.sizes["z"] > 1:
-        raise InputError(f"{source}: labels are made of one plane; the file has several")
+        raise InputError("labels are made of one plane; the file has several")
     values, valid = io.read_window(image, slice(None), slice(None))
     rule = "nuclei" if isinstance(recipe.task, Synthesis) and recipe.task.labels == "instances" else "landcover"
     names = [recipe.bands[at] for at in fitted.positions]
@@ -107,10 +139,7 @@ def _labelled(recipe: Recipe, fitted: Fitted, folder: Path, *, source: str, over
         bands=[name],
         profile=plain_profile([name], dtype="uint32" if rule == "nuclei" else "uint8"),
     )
-    paths = {"target": folder / "target.tif", "mask": folder / "mask.tif"}
-    io.save(image, paths["target"], overwrite=overwrite)
-    io.save(mask, paths["mask"], overwrite=overwrite)
-    return paths
+    return {"target": image, "mask": mask}
 
 
 def _target(
@@ -124,12 +153,12 @@ def _target(
     return io.from_array(truth, grid=io.grid_of(target), bands=list(task.bands), valid=seen)
 
 
-def _guide(recipe: Recipe, task: Task, whole: xr.DataArray, path: str | None) -> xr.DataArray | None:
+def _guide(recipe: Recipe, task: Task, whole: xr.DataArray, given: xr.DataArray | None) -> xr.DataArray | None:
     """The scene's further bands, on the grid of the scene."""
     wanted = task.scene_bands[len(task.inputs[0].bands) :]
     if not wanted:
         return None
-    image = whole if path is None else io.open(path)
+    image = whole if given is None else given
     if len(image.band) != 1 or len(wanted) != 1:
         names = [str(name) for name in image.band.values]
         image = image.isel(band=io.match_bands(list(wanted), names, sensor=recipe.task.sensor))
@@ -193,10 +222,3 @@ def _image(
         seen = seen & (whole if len(whole) == len(seen) else whole.all(0))
         values = np.where(seen, values, np.nan).astype(np.float32)
     return io.from_array(values, grid=grid.zoom_out(r) if r > 1 else grid, bands=bands, valid=seen)
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error

@@ -1,6 +1,4 @@
-"""What a microscope would have measured of a clean stack, as files."""
-
-from pathlib import Path
+"""What a microscope would have measured of a clean stack."""
 
 import numpy as np
 import torch
@@ -16,10 +14,8 @@ from sciddiff.model.fit import Fitted, is_stack
 from sciddiff.tasks import Task
 
 
-def simulate_stack(
-    task: Task, fitted: Fitted, folder: Path, *, generator: Generator | None, overwrite: bool
-) -> dict[str, Path]:
-    """Degrade a clean stack, in memory; writes `target.ome.tif` and `image.ome.tif`.
+def simulate_stack(task: Task, fitted: Fitted, *, generator: Generator | None) -> dict[str, xr.DataArray]:
+    """Degrade a clean stack, in memory.
 
     Parameters
     ----------
@@ -27,17 +23,13 @@ def simulate_stack(
         Whose forward model is taken.
     fitted
         The clean stack, or an image of a microscope.
-    folder
-        Where the files go.
     generator
         Of the instrument, one for all planes and channels; None: the nominal one.
-    overwrite
-        Whether files that are there may be replaced.
 
     Returns
     -------
     dict
-        Paths by name.
+        `target` and `image`.
 
     Raises
     ------
@@ -52,12 +44,10 @@ def simulate_stack(
     pairs = [_measured(task, channel, generator) for channel in channels]
     truth, image = (torch.cat(parts).numpy() for parts in zip(*pairs, strict=True))
     profile: StackProfile = clean.encoding["stack"].with_dtype("float32")
-    paths = {}
-    for name, array, shrink in (("target", truth, (1, 1)), ("image", image, (ratio, deep))):
-        paths[name] = folder / f"{name}.ome.tif"
-        result = _image(array if is_stack(clean) else array[:, 0, 0], clean, profile, *shrink)
-        io.save(result, paths[name], overwrite=overwrite)
-    return paths
+    return {
+        name: _image(array if is_stack(clean) else array[:, 0, 0], clean, profile, *shrink)
+        for name, array, shrink in (("target", truth, (1, 1)), ("image", image, (ratio, deep)))
+    }
 
 
 def _whole(image: xr.DataArray, *, ratio: int, deep: int) -> xr.DataArray:

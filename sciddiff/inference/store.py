@@ -1,17 +1,15 @@
-"""The store of a run: cores as Zarr shards, a ledger with their checksums, and locks.
+"""The store of a run: cores as Zarr shards, and a ledger with their checksums.
 
-A run lives in `OUTPUT.run/` until its outputs are whole: `plan.json`, `lock`, `ledger/*.jsonl` (one file a writing
-process, so that none waits for another), and a Zarr v3 group for each product with shard = core. A core counts when
-its line stands in a ledger, and a line is written after its shards: a kill loses the cores in flight and no more.
+In the folder of the run, see `runs`, lie `ledger/*.jsonl` (one file a writing process, so that none waits for another)
+and a Zarr v3 group for each product with shard = core. A core counts when its line stands in a ledger, and a line is
+written after its shards: a kill loses the cores in flight and no more.
 """
 
 import json
 import os
-import shutil
 import socket
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,20 +19,17 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
-from sciddiff.errors import OptionError, OutputError
-from sciddiff.inference import planfile
-from sciddiff.inference.plan import Plan, Product, run_folder
+from sciddiff.errors import OutputError
+from sciddiff.inference.plan import Plan, Product
+from sciddiff.inference.unfilled import Held, held
 from sciddiff.io import cog
 from sciddiff.io.stack_profile import StackProfile
 from sciddiff.io.stored import Encoder
 from sciddiff.io.stored_stack import StackEncoder
-from sciddiff.io.target import sync
 from sciddiff.model.tiles import Tile
 from sciddiff.model.windows import Window, span
 
-PLAN, LOCK, LEDGER, PUBLISHED = "plan.json", "lock", "ledger", "published.json"
-MAKING, DETECTING, DETECTED = "making", "detecting", "detected"
-"""Locks of those who make a run and its masks, and the folder of the masks; a run that is begun anew keeps them."""
+LEDGER = "ledger"
 INNER = 1024
 """Largest side of the chunks inside a shard."""
 
@@ -48,6 +43,8 @@ class Core:
     holes: Mapping[str, bool]
     clipped: Mapping[str, int]
     partly: Mapping[str, bool]
+    held: Held | None
+    """See `unfilled.held`; None, too, where the task leaves no gaps."""
 
     @classmethod
     def of(cls, line: str) -> "Core | None":
@@ -55,7 +52,8 @@ class Core:
         try:
             data = json.loads(line)
             pairs = {name: (int(one), int(two)) for name, (one, two) in data["checksums"].items()}
-            return cls(data["number"], pairs, data["holes"], data["clipped"], data["partly"])
+            held = None if data["held"] is None else Held(*data["held"])
+            return cls(data["number"], pairs, data["holes"], data["clipped"], data["partly"], held)
         except (ValueError, KeyError, TypeError):
             return None
 
@@ -114,6 +112,7 @@ class Store:
         window = tile.window
         rows, cols = span(window)
         line: dict[str, Any] = {"number": number, "checksums": {}, "holes": {}, "clipped": {}, "partly": {}}
+        line["held"] = held(np.logical_and.reduce(tile.valid)) if self.plan.left_over else None
         try:
             for item in self.plan.products:
                 values = _joined([tile.results[name] for name in item.results])
@@ -186,88 +185,16 @@ def _validity(tile: Tile, name: str) -> NDArray[np.bool_]:
     return tile.valid if values.shape == tile.valid.shape else np.isfinite(values)
 
 
-def open_store(folder: Path) -> Store:
-    """Open the store of a run that exists.
+def create_arrays(store: Store, product: Product) -> None:
+    """Make the Zarr group of a product: `pixels`, and `mask` where its cores have one.
 
-    Raises
-    ------
-    OptionError
-        There is none.
+    Parameters
+    ----------
+    store
+        Of a run that is being made.
+    product
+        One of its plan's.
     """
-    return Store(folder, planfile.from_dict(read_plan(folder), folder))
-
-
-def read_plan(folder: Path) -> dict[str, Any]:
-    """What `plan.json` of a run says.
-
-    Raises
-    ------
-    OptionError
-        There is no such run, or it cannot be read.
-    """
-    try:
-        plan: dict[str, Any] = json.loads((folder / PLAN).read_text())
-    except FileNotFoundError:
-        raise OptionError(f"{folder}: no run of predict is there") from None
-    except (OSError, ValueError) as error:
-        raise OptionError(f"{folder / PLAN}: cannot be read: {error}") from error
-    return plan
-
-
-def prepare(plan: Plan, *, overwrite: bool) -> Store:
-    """Open the run of a plan, making it where there is none; processes that race for it get the same one.
-
-    Raises
-    ------
-    OptionError
-        Another run is there.
-    OutputError
-        The folder cannot be written to.
-    """
-    folder = plan.folder
-    try:
-        folder.mkdir(exist_ok=True)
-        with locked(folder, alone=True, name=MAKING, wait=True):
-            if overwrite and (folder / PLAN).exists() and _is_other(plan, folder):
-                with locked(folder, alone=True):
-                    _empty(folder)
-            if not (folder / PLAN).exists():
-                _create(plan, folder)
-            elif (found := read_plan(folder)).get("creation_options") != dict(plan.creation_options):
-                planfile.refuse_other(plan, found, folder)
-                _write_plan(plan, folder)  # they change no pixel of the run, so the last ones asked for hold
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be made: {error.strerror or error}") from error
-    planfile.refuse_other(plan, read_plan(folder), folder)
-    return open_store(folder)
-
-
-def _is_other(plan: Plan, folder: Path) -> bool:
-    try:
-        planfile.refuse_other(plan, read_plan(folder), folder)
-    except OptionError:
-        return True
-    return False
-
-
-def _create(plan: Plan, folder: Path) -> None:
-    """Make arrays and ledger, and the plan last: a run without a plan is none."""
-    _empty(folder)
-    (folder / LEDGER).mkdir()
-    store = Store(folder, plan)
-    for product in plan.products:
-        _create_arrays(store, product)
-    _write_plan(plan, folder)
-
-
-def _write_plan(plan: Plan, folder: Path) -> None:
-    draft = folder / f"{PLAN}.tmp"
-    draft.write_text(json.dumps(planfile.to_dict(plan), indent=2))
-    sync(draft)
-    os.replace(draft, folder / PLAN)
-
-
-def _create_arrays(store: Store, product: Product) -> None:
     layout, bands = store.plan.layout, product.channels
     side = layout.tile
     inner = next(side // n for n in range(1, side + 1) if side % n == 0 and side // n <= INNER)
@@ -323,123 +250,3 @@ def _pixels(product: Product, group: Path) -> str:
     if product.kind == "zarr" and not product.is_stack:
         return product.variable
     return "0" if product.kind.endswith("zarr") and (group / "0").exists() else "pixels"
-
-
-@contextmanager
-def locked(folder: Path, *, alone: bool, name: str = LOCK, wait: bool = False) -> Iterator[None]:
-    """Hold a lock of a run: alone, or shared with the other shards. The system drops it when the process ends.
-
-    Raises
-    ------
-    OutputError
-        Another process holds it, unless the lock is waited for.
-    """
-    path = folder / name
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except FileNotFoundError:
-        raise OutputError(f"{folder}: another process has just finished this run") from None
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
-    try:
-        if not _lock(handle, alone=alone, wait=wait):
-            who = os.pread(handle, 200, 0).decode(errors="replace").strip() or "another process"
-            raise OutputError(f"{folder}: in use by {who}; wait until it ends, or choose another output")
-        if not path.exists():
-            raise OutputError(f"{folder}: another process has just finished this run")
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _lock(handle: int, *, alone: bool, wait: bool) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # Windows opens no file twice for writing anyway
-        return True
-    try:
-        fcntl.flock(handle, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
-        return False
-    return True
-
-
-def _empty(folder: Path) -> None:
-    """Remove all of a run but its locks and its masks, which have a key of their own."""
-    for path in folder.iterdir():
-        if path.name in {LOCK, MAKING, DETECTING, DETECTED}:
-            continue
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-
-
-def remove(folder: Path) -> None:
-    """Remove a run, first its plan, last what says that its outputs are published: a kill in between leaves no run
-    that looks whole, and what can be removed. What is left in the end goes aside in one step: an empty run beside a
-    whole output would be one of which nobody knows."""
-    (folder / PLAN).unlink(missing_ok=True)
-    last = (DETECTED, PUBLISHED)
-    for path in sorted(folder.iterdir(), key=lambda path: (path.name in last, path.name == PUBLISHED)):
-        if path.name == PUBLISHED:
-            break
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-    sweep(folder)
-    os.rename(folder, _aside(folder))
-    sweep(folder)
-
-
-def sweep(folder: Path) -> None:
-    """Remove what a kill at the very end of a run's removal has left aside."""
-    shutil.rmtree(_aside(folder), ignore_errors=True)
-
-
-def _aside(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.removed")
-
-
-def check_run(folder: Path, *, deep: bool = False) -> dict[str, Any]:
-    """What a run holds, and what is wrong with it.
-
-    Parameters
-    ----------
-    folder
-        `OUTPUT.run`, or the output.
-    deep
-        Read every finished core and compare checksums.
-    """
-    folder = folder if (folder / PLAN).exists() or folder.suffix == ".run" else run_folder(folder)
-    store = open_store(folder)
-    cores = store.done()
-    problems = [
-        f"core {n} is damaged: the same predict command computes it again"
-        for n, core in sorted(cores.items())
-        if deep and not store.intact(core)
-    ]
-    return {
-        "kind": "run",
-        "path": str(folder),
-        "windows": store.plan.layout.count,
-        "done": len(cores),
-        "outputs": [str(item.path) for item in store.plan.products],
-        "problems": problems,
-        "notes": [],
-    }
-
-
-def describe_run(folder: Path) -> dict[str, Any]:
-    """What a run makes and how far it is, for people and for JSON.
-
-    Parameters
-    ----------
-    folder
-        `OUTPUT.run`.
-    """
-    store = open_store(folder)
-    return {"kind": "run", "path": str(folder), "done": len(store.done()), **store.plan.summary()}

@@ -18,13 +18,13 @@ from typing import Any
 from sciddiff import io
 from sciddiff.errors import InterruptedRun, OptionError, OutputError, OutputExistsError
 from sciddiff.inference.files import predict_file
+from sciddiff.inference.key import fingerprint, model_hash, weaker_hash
 from sciddiff.inference.layouts import Layouts, Made, Mask, write_mask
 from sciddiff.inference.manifest import Line, Manifest
-from sciddiff.inference.plan import fingerprint, model_hash, weaker_hash
 from sciddiff.inference.wish import Wish, for_stack, task_of, told
 from sciddiff.inference.workers import TURN
 from sciddiff.model import Model
-from sciddiff.model.fit import Stored
+from sciddiff.model.result import Stored
 from sciddiff.processes import fresh_context
 from sciddiff.stopping import NAMES, stop_signals
 

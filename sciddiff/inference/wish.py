@@ -15,8 +15,8 @@ from sciddiff.errors import InputError, OptionError, RecipeError
 from sciddiff.io.profile import RasterProfile
 from sciddiff.io.stack_ngff import is_ngff
 from sciddiff.model import Model
-from sciddiff.model.fit import Stored
 from sciddiff.model.request import Guidance, weaker_of
+from sciddiff.model.result import Stored
 from sciddiff.recipe.files import find_rasters
 from sciddiff.tasks.instrument import checked
 from sciddiff.tasks.look import levels_of

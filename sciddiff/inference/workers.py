@@ -15,7 +15,7 @@ import torch
 from sciddiff.errors import InterruptedRun, OutputError, SciddiffError
 from sciddiff.inference.compute import compute_cores
 from sciddiff.inference.plan import open_inputs
-from sciddiff.inference.store import open_store
+from sciddiff.inference.runs import open_store
 from sciddiff.model import Model
 from sciddiff.processes import fresh_context, ignore_stops
 

@@ -16,9 +16,10 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from sciddiff.errors import InputError
+from sciddiff.io.dataset import opened, read_stored
 from sciddiff.io.image import assemble, grid_of
+from sciddiff.io.pixels import Pixels, lazy_layers
 from sciddiff.io.profile import RasterProfile, RasterWarning, Source
-from sciddiff.io.raster import Pixels, lazy_layers, opened, read_stored
 
 WHOLE = 1e-3
 """Pixels by which two grids may be apart and still count as the same."""

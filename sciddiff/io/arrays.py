@@ -14,9 +14,10 @@ from sciddiff.errors import InputError
 from sciddiff.io.image import assemble
 from sciddiff.io.masks import validity
 from sciddiff.io.metadata import select_bands
+from sciddiff.io.pixels import Pixels, lazy_layers
 from sciddiff.io.profile import RasterProfile, Source
 from sciddiff.io.radiometry import decode, value_dtype
-from sciddiff.io.raster import Pixels, lazy_layers, units_of
+from sciddiff.io.raster import units_of
 
 Reader = Callable[[str, slice, slice], tuple[NDArray[Any], NDArray[Any] | None]]
 """From path, rows and columns to the numbers of all bands of the file, (bands, h, w), and the mask, (h, w), if any."""

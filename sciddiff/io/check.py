@@ -10,10 +10,10 @@ import rasterio
 from rasterio.windows import Window
 
 from sciddiff.errors import InputError
+from sciddiff.io.dataset import opened, reason
 from sciddiff.io.image import grid_of, read_window
 from sciddiff.io.metadata import quiet
 from sciddiff.io.raster import open as open_image
-from sciddiff.io.raster import opened, reason
 
 ROWS = 512
 COLUMNS = 4096

@@ -25,9 +25,9 @@ from rasterio.windows import Window
 
 from sciddiff.errors import InputError, OptionError, OutputError
 from sciddiff.io.bandtags import packed, unpack
+from sciddiff.io.dataset import opened, reason
 from sciddiff.io.metadata import differences, file_bands, gcps_of, gdal, quiet, read_profile, write_profile
 from sciddiff.io.profile import RasterProfile, RasterWarning
-from sciddiff.io.raster import opened, reason
 from sciddiff.io.target import SIDECARS, beside, refuse_path, sync
 
 LEVEL = "4"

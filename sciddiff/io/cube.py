@@ -29,9 +29,10 @@ from sciddiff.errors import InputError
 from sciddiff.io.bands import band_names
 from sciddiff.io.image import GRID_COORD, assemble, grid_of
 from sciddiff.io.metadata import select_bands
+from sciddiff.io.pixels import Pixels, lazy_layers
 from sciddiff.io.profile import BandProfile, RasterProfile, RasterWarning, Source
 from sciddiff.io.radiometry import value_dtype
-from sciddiff.io.raster import Pixels, lazy_layers, units_of
+from sciddiff.io.raster import units_of
 
 SUFFIXES = (".nc", ".nc4", ".cdf")
 ZARR_FILES = ("zarr.json", ".zgroup", ".zmetadata")

@@ -17,10 +17,10 @@ from pathlib import Path
 from sciddiff.errors import InputError
 from sciddiff.io.bands import match_bands
 from sciddiff.io.cube import files_of_cube, is_cube
+from sciddiff.io.dataset import Location, location, opened, remote
 from sciddiff.io.products import Member, bands_in, counting, member, metadata_of, refuse_mixture, spectral
 from sciddiff.io.profile import BandProfile, RasterWarning
 from sciddiff.io.radiometry import DIVISOR_TAGS
-from sciddiff.io.raster import Location, location, opened, remote
 from sciddiff.io.restated import axes_of
 from sciddiff.io.separate import Single, joined, read_single
 

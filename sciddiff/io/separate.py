@@ -8,9 +8,9 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 from rasterio.crs import CRS
 
 from sciddiff.errors import InputError
+from sciddiff.io.dataset import check_length, opened
 from sciddiff.io.metadata import read_profile
 from sciddiff.io.profile import BandProfile, RasterProfile, RasterWarning, Tags
-from sciddiff.io.raster import check_length, opened
 
 SAME = 1e-6
 """Grids may differ by this part of a pixel."""

@@ -20,9 +20,9 @@ from odc.geo.geobox import GeoBox
 from sciddiff.errors import InputError
 from sciddiff.io.image import DIMS, STACK_DIMS, assemble
 from sciddiff.io.metadata import select_bands
+from sciddiff.io.pixels import Pixels, lazy_layers
 from sciddiff.io.profile import RasterProfile, RasterWarning, Source, plain_profile
 from sciddiff.io.radiometry import value_dtype
-from sciddiff.io.raster import Pixels, lazy_layers
 from sciddiff.io.stack_files import GEOREFERENCES, extent, images_of, profile_of, read_stack_window, settled_axes
 from sciddiff.io.stack_profile import StackProfile
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
+from sciddiff.io.dataset import opened, read_opaque, read_stored
 from sciddiff.io.masks import validity
 from sciddiff.io.profile import RasterProfile, Source, compose
-from sciddiff.io.raster import opened, read_opaque, read_stored
 
 EXACT = 1e-6
 

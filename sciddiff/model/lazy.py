@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from sciddiff.io.image import assemble
-from sciddiff.io.raster import lazy_layers
+from sciddiff.io.pixels import lazy_layers
 from sciddiff.io.stack_profile import UNKNOWN, StackProfile
 from sciddiff.model.engine import Restorer
-from sciddiff.model.fit import Fitted, result_profile
+from sciddiff.model.fit import Fitted
 from sciddiff.model.layout import Layout, global_mean, lay_out, looks, mean_of
 from sciddiff.model.reading import corner, read_group
 from sciddiff.model.request import Request, names
+from sciddiff.model.result import result_profile
 from sciddiff.model.tiles import compute_group
 from sciddiff.model.windows import Reach, Window, reach, span
 

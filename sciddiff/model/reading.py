@@ -59,8 +59,8 @@ def _volumes(
     return {spec.name: np.stack(parts)[:, order]} if parts else {spec.name: np.zeros(0, fitted.image.dtype)}
 
 
-def observe_whole(model: Restorer, fitted: Fitted) -> Observation:
-    """All images at once, in memory, as methods want them that look at a whole scene."""
+def observe_whole(model: Restorer, fitted: Fitted, request: Request | None = None) -> Observation:
+    """All images at once, in memory, as methods want them that look at a whole scene; `request` tells what is known."""
     shape = (fitted.grid.shape[0], fitted.grid.shape[1])
     side = round_up(max(shape), unit_of(model.task.stride, model.network.stride))
     means = global_means(model, fitted)
@@ -72,8 +72,8 @@ def observe_whole(model: Restorer, fitted: Fitted) -> Observation:
         parts = _read_input(spec, [given], layout, [window], bands=bands, dtype=fitted.dtype)
         height, width = (-(-size // spec.ratio) for size in shape)
         observed |= {name: torch.from_numpy(part[..., :height, :width]) for name, part in parts.items()}
-    device = model.residual_root.device
-    return model.task.observe({name: part.to(device) for name, part in observed.items()}, told_of(layout, Request()))
+    device, told = model.residual_root.device, told_of(layout, request or Request())
+    return model.task.observe({name: part.to(device) for name, part in observed.items()}, told)
 
 
 def _read_input(

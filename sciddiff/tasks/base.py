@@ -167,6 +167,8 @@ class Task(Protocol):
     """Whether nothing of the result was measured: the product is one of many images that could be."""
     detector: str | None
     """What finds the inputs `mask` and `date_mask` where they are not given, see `model.detect`; None: nothing."""
+    left_over: str
+    """Of a task that fills gaps: which ones stay, and what can be done about these; of others nothing."""
 
     def valid(self, known: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.bool_]:
         """Say which target pixels get a value, (c, h, w).
@@ -302,6 +304,7 @@ class OneImage:
     facts: tuple[str, ...] = ()
     generative = False
     detector: str | None = None
+    left_over: str = ""
     inputs: tuple[Input, ...]
     bands: tuple[str, ...]
 

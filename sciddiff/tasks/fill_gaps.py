@@ -73,6 +73,11 @@ class FillGaps(OneImage):
         self.inputs = (Input("image", self.bands), Input("mask", ("mask",), required=False, is_mask=True))
         if settings.dates:
             self.inputs += (Input("date", self.bands, most=settings.dates, required=False),)
+        seen = f" (up to {WIDEST} where another date saw them: -i date=PATH)" if settings.dates else ""
+        self.left_over = (
+            f"only gaps of up to {settings.widest} pixels along a row or a column{seen}, or under a mask "
+            f"(-i mask=PATH), are filled, within {masked.REACH} of what is known; coarser pixels make gaps narrower"
+        )
         self.maps = 4 * len(bands) + 2
         self.margin = WIDEST
         self.reach = masked.REACH

@@ -91,6 +91,7 @@ def test_an_augmentation_benchmark_says_what_synthetic_images_add(call, model: P
         (("--augmentation",), 2, "--test DIR"),
         (("--augmentation", "--test", "EMPTY"), 3, "no labelled images"),
         (("--augmentation", "--test", "EMPTY", "--shares", "0,5"), 2, "percentages"),
+        (("--augmentation", "--test", "EMPTY", "--instrument", "mtf=0.3"), 2, "--instrument tells"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(call, model: Path, tmp_path: Path, arguments, code, words):
@@ -136,6 +137,31 @@ training: {patch: 32}
     low, high = methods["bicubic"]["gain_interval"]
     assert low <= methods["bicubic"]["gain"] <= high
     assert "scene1.tif" in (tmp_path / "page.html").read_text()
+
+
+def test_the_noise_of_a_pair_is_measured_or_told_to_model_and_baselines(call, tmp_path: Path):
+    recipe = SMALL.replace("[blue, green, red, nir]", "[light]") % "kind: denoise"
+    write(build(parse_recipe(recipe)), tmp_path / "denoise.safetensors")
+    pair, rng = tmp_path / "pair", np.random.default_rng(0)
+    clean = 500 + 100 * np.sin(np.mgrid[:96, :96][:1] / 9)
+    saved(clean, pair / "target.tif", "float32")
+    saved(rng.normal(clean, 20), pair / "image.tif", "float32")
+    found = {}
+    for variance in None, 400, 1:
+        told = () if variance is None else ("--instrument", "gain=0", "--instrument", f"variance={variance}")
+        result = call("benchmark", tmp_path / "denoise.safetensors", pair, *told, "--json", "-q")
+        assert result.exit_code == 0, result.stderr
+        found[variance] = {line["method"]: line["psnr"] for line in json.loads(result.stdout)["methods"]}
+    for method in "posterior mean", "linear":
+        assert found[None][method] == pytest.approx(found[400][method], abs=1.5), "measured"
+        assert found[1][method] < found[400][method] - 5, "noise taken for structure"
+    unknown = call("benchmark", tmp_path / "denoise.safetensors", pair, "--instrument", "mtf=0.3")
+    assert (unknown.exit_code, "knows no 'mtf'" in unknown.stderr) == (2, True), unknown.stderr
+    colours = tmp_path / "colours"
+    for name in "target", "image":
+        saved(np.concatenate([clean, clean]), colours / f"{name}.tif", "float32")
+    several = call("benchmark", tmp_path / "denoise.safetensors", colours)
+    assert (several.exit_code, "colours: has several channels" in several.stderr) == (3, True), several.stderr
 
 
 TASKS = {
@@ -187,6 +213,7 @@ def test_a_folder_that_holds_the_truth_and_what_was_measured_is_a_scene(call, tm
     recipe.write_text(SMALL % TASKS["pansharpen"])
     assert call("simulate", recipe, scene, "--guide", pan, "-o", pair).exit_code == 0
     assert {path.name for path in pair.iterdir()} == {"image.tif", "pan.tif", "target.tif"}
+    (pair / "notes.tif").write_text("no raster, and nobody's input")
     result = call("benchmark", model, pair, "--json", "-q")
     assert result.exit_code == 0, result.stderr
     found = {line["method"]: line["psnr"] for line in json.loads(result.stdout)["methods"]}

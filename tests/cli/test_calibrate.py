@@ -66,6 +66,18 @@ def test_a_model_is_written_that_says_by_what_it_was_calibrated(call: Call, fold
     assert all(np.array_equal(before[name], value) for name, value in after.items())
 
 
+def test_what_measured_the_scenes_may_be_told(call: Call, folder: Path, tmp_path: Path) -> None:
+    output, scales = tmp_path / "m2.safetensors", []
+    for options in [], ["--instrument", "mtf=0.38"]:
+        result = call(*asked(folder, output, "--json", "--overwrite", *options))
+        assert result.exit_code == 0, result.stderr
+        scales.append(json.loads(result.stdout)["scale"]["after"])
+    assert scales[0] != scales[1]
+    assert read_header(output)["provenance"]["calibrated"]["instrument"] == {"mtf": [0.38]}
+    unknown = call(*asked(folder, output, "--overwrite", "--instrument", "light=1"))
+    assert (unknown.exit_code, "knows no 'light'" in unknown.stderr) == (2, True), unknown.stderr
+
+
 def test_nothing_is_replaced_unless_asked_and_then_the_model_itself_may_be(
     call: Call, folder: Path, tmp_path: Path
 ) -> None:

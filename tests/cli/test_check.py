@@ -13,7 +13,7 @@ from click.testing import Result
 
 from sciddiff.cli.info import looks
 from sciddiff.inference import predict_file
-from sciddiff.io import raster
+from sciddiff.io import pixels
 from sciddiff.model import write
 from tests.inference.conftest import small_model, write_scene
 
@@ -71,13 +71,13 @@ def test_info_read_all_rows_of_a_huge_sparse_raster(
         for row, col, value in ((0, 0, 7), (side - 512, side - 512, 9)):
             block = np.full((1, 512, 512), value, np.uint8)
             file.write(block, window=rasterio.windows.Window(col // 512 * 512, row // 512 * 512, 512, 512))
-    window = raster.Pixels._window
+    window = pixels.Pixels._window
 
-    def counted(self: raster.Pixels, src: object, chosen: list[int], part: rasterio.windows.Window) -> object:
+    def counted(self: pixels.Pixels, src: object, chosen: list[int], part: rasterio.windows.Window) -> object:
         read.append(part.width * part.height)
         return window(self, src, chosen, part)
 
-    monkeypatch.setattr(raster.Pixels, "_window", counted)
+    monkeypatch.setattr(pixels.Pixels, "_window", counted)
     told = json.loads(call("info", path, "--json").stdout)["bands"][0]
     assert (told["min"], told["mean"], told["max"], told["valid"]) == (7, 8, 9, 2 / 64)
     assert sum(read) <= 2**22

@@ -67,6 +67,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.filterwarnings("ignore:.* stay without a value")
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
 def test_gaps_are_filled_and_what_was_measured_stays(
     call: Call, model: Path, land: np.ndarray, tmp_path: Path, dtype: str
@@ -105,6 +106,29 @@ def test_gaps_are_filled_and_what_was_measured_stays(
         assert (without[:, 40, 50:63] == NODATA).all()
         assert (without[:, hole] != NODATA).all()
         assert without[:, kept].tobytes() == before[:, kept].tobytes()
+
+
+@pytest.mark.filterwarnings("always:.* stay without a value")
+def test_how_much_stays_without_a_value_is_told(call: Call, model: Path, land: np.ndarray, tmp_path: Path) -> None:
+    values = land.copy()
+    values[:, 10:30, 20:40] = NODATA  # wider than `widest`
+    values[0, 40:44, 60:64] = NODATA  # of one band, filled
+    values[:, :6] = NODATA  # the rim of the scene
+    source, output = write(tmp_path / "image.tif", values), tmp_path / "out.tif"
+    common = ["predict", model, source, "-o", output, "--device", "cpu", "-q"]
+    told = "Warning: out.tif: 400 pixels (8.33 %) stay without a value: only gaps of up to 12 pixels along a row"
+    result = call(*common)
+    assert result.exit_code == 0, result.stderr
+    assert told in result.stderr
+    assert int((read(output)[0] == NODATA).sum()) == 400 + 6 * SHAPE[1]
+
+    shards = [call(*common, "--overwrite", "--tile", 32, "--shard", f"{number}/2") for number in range(2)]
+    assert all("stay without" not in shard.stderr for shard in shards), "no shard knows of the others"
+    assert told in call("assemble", output, "--overwrite").stderr
+
+    values[:, 10:30, 20:40] = land[:, 10:30, 20:40]
+    write(source, values)
+    assert "Warning" not in call(*common, "--overwrite").stderr
 
 
 def test_what_cannot_be_filled_is_refused(call: Call, model: Path, land: np.ndarray, tmp_path: Path) -> None:

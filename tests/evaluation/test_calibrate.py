@@ -17,7 +17,7 @@ from torch import Tensor
 from sciddiff import io
 from sciddiff.errors import InputError, OptionError
 from sciddiff.evaluation import calibrate
-from sciddiff.inference.plan import model_hash
+from sciddiff.inference.key import model_hash
 from sciddiff.model import Model, build
 from sciddiff.recipe import parse_recipe
 from sciddiff.tasks import Condition, Instrument, Observation

@@ -14,10 +14,11 @@ from PIL import Image
 
 from sciddiff import io
 from sciddiff.errors import InputError, OutputError
-from sciddiff.evaluation import Comparison, compare, degrade_image, judge, pictures, tables, write_report
+from sciddiff.evaluation import Comparison, compare, judge, known_image, pictures, tables, write_report
 from sciddiff.evaluation.compare import MEAN, REGRESSOR, SAMPLE, peak_of
 from sciddiff.model import Model, build
 from sciddiff.recipe import Network, Recipe, SuperResolution
+from sciddiff.recipe.tasks import FillGaps
 
 SIDE = 96
 
@@ -43,6 +44,12 @@ def scene(*, holes: bool = True) -> xr.DataArray:
     return io.from_array(values, grid=grid, bands=["nir", "red", "green"], valid=valid, units="1")
 
 
+def measured(model: Model, clean: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """The truth, and what was measured of it."""
+    known = known_image(model, clean)
+    return known.truth, known.image
+
+
 @pytest.fixture(scope="module")
 def found(model: Model) -> Comparison:
     """All methods on the scene with holes."""
@@ -64,7 +71,7 @@ def test_every_method_is_scored_on_the_same_valid_pixels(model: Model, found: Co
 
 
 def test_the_truth_scores_perfectly_and_is_consistent_with_its_own_measurement(model: Model):
-    truth, low = degrade_image(model, scene())
+    truth, low = measured(model, scene())
     scores = judge(model, truth, low=low, estimates={"truth": truth}).scores["truth"]
     assert scores.rmse == 0
     assert scores.octaves == (0,) * len(scores.octaves)
@@ -72,7 +79,7 @@ def test_the_truth_scores_perfectly_and_is_consistent_with_its_own_measurement(m
 
 
 def test_an_error_that_the_instrument_sees_shows_as_inconsistency(model: Model):
-    truth, low = degrade_image(model, scene())
+    truth, low = measured(model, scene())
     scores = judge(model, truth, low=low, estimates={"bright": truth + 0.01}).scores["bright"]
     assert scores.rmse == pytest.approx(0.01, rel=1e-4)
     assert scores.consistency == pytest.approx(0.01, rel=1e-4)
@@ -87,8 +94,18 @@ def test_what_stands_in_invalid_pixels_changes_nothing(model: Model, found: Comp
     assert {name: scores for name, scores in found.scores.items() if name != REGRESSOR} == again.scores
 
 
+def test_gaps_cut_into_a_clean_image_are_what_counts():
+    network = Network(widths=[8], encoder_blocks=[0], denoiser_blocks=[0], stem=2, embedding=8)
+    task = FillGaps(kind="fill_gaps")
+    filler = build(Recipe(version=1, name="gaps", task=task, bands=["red", "green", "nir"], network=network))
+    gaps = compare(filler, scene(holes=False) + 0.1, steps=1)
+    assert 0.1 < 1 - gaps.low_valid.mean() < 0.3, "gaps are no measured zeros"
+    assert not (gaps.scored & gaps.low_valid).any()
+    assert gaps.scores["membrane"].rmse < 0.05 < gaps.truth.min()
+
+
 def test_a_border_is_left_out(model: Model, found: Comparison):
-    truth, low = degrade_image(model, scene(holes=False))
+    truth, low = measured(model, scene(holes=False))
     spoilt = truth.copy(deep=True)
     spoilt[:, 0] = 9
     scores = judge(model, truth, low=low, estimates={"spoilt": spoilt}, border=1).scores
@@ -98,7 +115,7 @@ def test_a_border_is_left_out(model: Model, found: Comparison):
 
 
 def test_low_pixels_are_valid_where_their_whole_block_is_and_lie_on_it(model: Model):
-    truth, low = degrade_image(model, scene())
+    truth, low = measured(model, scene())
     assert io.grid_of(low) == io.grid_of(truth).zoom_out(2)
     assert not low.valid.values[0, 30, 20]
     assert low.valid.values[1, 30, 20]
@@ -122,7 +139,7 @@ def test_the_peak_follows_what_the_values_are(
 
 
 def test_an_image_of_another_shape_is_refused_by_name(model: Model):
-    truth, low = degrade_image(model, scene())
+    truth, low = measured(model, scene())
     with pytest.raises(InputError, match="short"):
         judge(model, truth, low=low, estimates={"short": truth.isel(y=slice(0, 8))})
 

@@ -15,7 +15,7 @@ import sciddiff
 from sciddiff import inference
 from sciddiff.errors import InputError, InterruptedRun, OptionError
 from sciddiff.inference import assemble_file, detect, plan_file, predict_file, publish
-from sciddiff.inference.store import DETECTED, PLAN
+from sciddiff.inference.runs import DETECTED, PLAN
 from sciddiff.model import Model, build, write
 from sciddiff.physics.cloud import draw_clouds
 from sciddiff.recipe import parse_recipe

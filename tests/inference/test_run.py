@@ -18,8 +18,8 @@ from sciddiff import inference, io
 from sciddiff.errors import InputError, InterruptedRun, OptionError, OutputError, OutputExistsError
 from sciddiff.inference import assemble_file, check_run, parse_shard, predict_file, slurm_shard
 from sciddiff.inference import compute as computing
+from sciddiff.inference.runs import locked
 from sciddiff.inference.shards import cores_of
-from sciddiff.inference.store import locked
 from sciddiff.model import Model, tiles
 from tests.inference.conftest import decoded, small_model, write_scene
 

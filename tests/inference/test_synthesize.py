@@ -20,8 +20,8 @@ from sciddiff.inference import Wish, find_masks, synthesize
 from sciddiff.inference.manifest import COLUMNS
 from sciddiff.inference.wish import PLAIN, told
 from sciddiff.model import Model
-from sciddiff.model.fit import Stored
 from sciddiff.model.request import Guidance
+from sciddiff.model.result import Stored
 from sciddiff.tasks.look import levels_of
 from sciddiff.tasks.style import PER_BAND
 from tests.synthesis import CELLS, LAND, cells, land, toy, write_raster

@@ -36,7 +36,7 @@ def reads(monkeypatch):
         return read(src, *args, window=window, **options)
 
     monkeypatch.setattr(
-        "sciddiff.io.raster.read_stored",
+        "sciddiff.io.pixels.read_stored",
         lambda src, indexes, window, dtype: counted(src, list(indexes), window=window, out_dtype=dtype),
     )
     return windows
@@ -217,7 +217,7 @@ def test_any_indexing_equals_that_of_the_whole(zoo):
 
 
 def test_thinned_reading_goes_by_strips(zoo, reads, monkeypatch):
-    monkeypatch.setattr("sciddiff.io.raster.STRIP_BYTES", 8 * 2 * 700 * 50)
+    monkeypatch.setattr("sciddiff.io.pixels.STRIP_BYTES", 8 * 2 * 700 * 50)
     image = io.open(zoo["tiled"])
     stored, _ = pixels(zoo["tiled"])
     np.testing.assert_array_equal(image[:, 3::7, ::3].values, stored[:, 3::7, ::3])

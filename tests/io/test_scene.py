@@ -407,7 +407,7 @@ def test_only_windows_are_read_and_only_of_the_bands_asked_for(tmp_path, monkeyp
         windows.append((list(indexes), window))
         return src.read(list(indexes), window=window, out_dtype=dtype)
 
-    monkeypatch.setattr("sciddiff.io.raster.read_stored", counted)
+    monkeypatch.setattr("sciddiff.io.pixels.read_stored", counted)
     image = io.open(_pair(tmp_path))
     assert windows == []
     image.isel(band=[1], y=slice(10, 20), x=slice(5, 8)).load()
