@@ -45,7 +45,9 @@ class SpreadError:
             return np.asarray(self.error / self.spread)
 
 
-def spread_error(mean: Array, std: Array, truth: Array, *, bins: int = 20) -> SpreadError:
+def spread_error(
+    mean: Array, std: Array, truth: Array, *, bins: int = 20, variance: Array | None = None
+) -> SpreadError:
     """RMSE against RMV in bins of the stated standard deviation.
 
     Parameters
@@ -54,6 +56,9 @@ def spread_error(mean: Array, std: Array, truth: Array, *, bins: int = 20) -> Sp
         Of one shape.
     bins
         How many.
+    variance
+        Of the truth's own noise, of that shape too: what it adds to the squared error. Its mean in a bin is taken off
+        that of the squared error there, which stays at zero at least.
 
     Raises
     ------
@@ -64,7 +69,8 @@ def spread_error(mean: Array, std: Array, truth: Array, *, bins: int = 20) -> Sp
     ----------
     Levi, Gispan, Giladi, Fetaya 2022: the reliability diagram of regression.
     """
-    center, spread, value = _finite(mean, std, truth)
+    own = np.zeros_like(truth, np.float64) if variance is None else variance
+    center, spread, value, excess = _finite(mean, std, truth, own)
     if spread.size < bins or bins < 1:
         raise InputError(f"{spread.size} valid pixels cannot fill {bins} bins")
     if spread.min() < 0:
@@ -72,7 +78,8 @@ def spread_error(mean: Array, std: Array, truth: Array, *, bins: int = 20) -> Sp
     order = np.argsort(spread, kind="stable")
     parts = np.array_split(order, bins)
     rmv = np.array([math.sqrt((spread[part] ** 2).mean()) for part in parts])
-    rmse = np.array([math.sqrt(((value - center)[part] ** 2).mean()) for part in parts])
+    squared = (value - center) ** 2 - excess
+    rmse = np.array([math.sqrt(max(squared[part].mean(), 0)) for part in parts])
     flat = np.ptp(rmv) <= 1e-12 * rmv.max()
     slope, offset = (math.nan, math.nan) if flat else np.polyfit(rmv, rmse, 1)
     return SpreadError(rmv, rmse, np.array([len(part) for part in parts]), float(slope), float(offset))

@@ -2,7 +2,8 @@
 
 Two views of a block of pixels: its mean, and the variance of a second difference that smooth structure hardly passes
 (Immerkaer 1996). Noise puts all blocks on the line; texture lifts some above it, and shows at coarser scale too, which
-tells it from noise. Clipped blocks lie below the line and are left out.
+tells it from noise. Where hardly a block is free of it, a fourth difference takes the second's place, which passes less
+of it. Clipped blocks lie below the line and are left out.
 """
 
 from collections.abc import Sequence
@@ -31,6 +32,12 @@ MOSTLY = 0.1
 """Share of blocks that must be free of clipping, or else all are used."""
 
 MIN_BLOCKS = 32
+MIN_SMOOTH = 16
+"""Blocks without structure through which a line is drawn, at least; with fewer, all count by the fourth difference."""
+
+SECOND, FOURTH = (1, -2, 1), (1, -4, 6, -4, 1)
+"""Taps of the differences along an axis."""
+
 LAW = "tell its law, such as --instrument gain=2 --instrument variance=-150 on the command line"
 """What to do where it cannot be estimated."""
 _PIECES = 24  # of the range of means, from which the first line is drawn
@@ -45,10 +52,11 @@ class _Told(NamedTuple):
 
 
 class _Blocks(NamedTuple):
-    """Mean, variance by the second difference and by the means of quarters (alike for pure noise), share clipped."""
+    """Mean; variance by second and fourth differences and by the means of quarters, alike for white noise; clipped."""
 
     mean: Double
     variance: Double
+    fourth: Double
     coarse: Double
     clipped: Double
 
@@ -97,7 +105,7 @@ def noise_law(
 def _blocks(planes: Double, spacing: int) -> _Blocks:
     piled = _piled(planes)
     parts = [_blocks_of(plane, spacing, piled) for plane in planes if min(plane.shape) >= BLOCK + 2 * spacing]
-    return _Blocks(*(np.concatenate(column) for column in zip(*parts))) if parts else _Blocks(*np.empty((4, 0)))
+    return _Blocks(*(np.concatenate(column) for column in zip(*parts))) if parts else _Blocks(*np.empty((5, 0)))
 
 
 def _unclipped(blocks: _Blocks) -> _Blocks:
@@ -128,18 +136,24 @@ def _piled(planes: Double) -> list[float]:
 
 def _blocks_of(plane: Double, spacing: int, piled: Sequence[float]) -> _Blocks:
     """The plane's whole and finite blocks."""
-    line = np.zeros(2 * spacing + 1)
-    line[::spacing] = 1, -2, 1
-    second = ndimage.convolve1d(ndimage.convolve1d(plane, line, axis=0), line, axis=1)
     inner = (slice(spacing, -spacing),) * 2
     cut = np.isin(plane, piled).astype(np.float64)
-    values, residual, clipped = (_tiles(image[inner]) for image in (plane, second / 6, cut))
+    views = plane, _difference(plane, SECOND, spacing), _difference(plane, FOURTH, spacing), cut
+    values, second, fourth, clipped = (_tiles(image[inner]) for image in views)
     half = BLOCK // 2
     quarters = values.reshape(-1, 2, half, 2, half).mean((2, 4)).reshape(-1, 4)
     coarse = quarters.var(1, ddof=1) * half**2
-    result = values.mean((1, 2)), (residual**2).mean((1, 2)), coarse, clipped.mean((1, 2))
-    known = np.isfinite(result[0] + result[1])
+    power = ((each**2).mean((1, 2)) for each in (second, fourth))
+    result = values.mean((1, 2)), *power, coarse, clipped.mean((1, 2))
+    known = np.isfinite(result[2])  # of which the taps reach farthest
     return _Blocks(*(column[known] for column in result))
+
+
+def _difference(plane: Double, taps: Sequence[int], spacing: int) -> Double:
+    """Along both axes, `spacing` pixels between its taps; white noise keeps its variance, but at the plane's edges."""
+    line = np.zeros((len(taps) - 1) * spacing + 1)
+    line[::spacing] = np.array(taps) / np.linalg.norm(taps)
+    return np.asarray(ndimage.convolve1d(ndimage.convolve1d(plane, line, axis=0), line, axis=1))
 
 
 def _tiles(image: Double) -> Double:
@@ -150,19 +164,32 @@ def _tiles(image: Double) -> Double:
 
 
 def _fit(blocks: _Blocks, told: _Told) -> tuple[float, float]:
-    """Line through the blocks that hold nothing but noise: reweighted by the line itself, texture left out."""
+    """Line through the blocks that hold nothing but noise.
+
+    Where hardly any are smooth, the lowest of them say no more than how little a block of this picture varies; then all
+    count, smooth or not, by the difference that passes the less of what is in them.
+    """
+    line, enough = _through_smooth(blocks, told)
+    if enough or (blocks.fourth > 0).sum() < MIN_BLOCKS:
+        return line
+    fine = blocks._replace(variance=blocks.fourth, coarse=np.zeros_like(blocks.coarse))
+    return _through_smooth(fine, told)[0]
+
+
+def _through_smooth(blocks: _Blocks, told: _Told) -> tuple[tuple[float, float], bool]:
+    """Line reweighted by itself, texture left out, and whether enough blocks are left to draw it."""
     line = _lower_line(blocks, told)
     spread = 0.35  # relative standard deviation of a block's variance, for Gaussian noise; measured below
     for _ in range(_ROUNDS):
         expected = _positive(line, blocks)
         smooth = (blocks.coarse < 3.5 * expected) & (blocks.variance < (1 + 3 * spread) * expected)
         smooth &= blocks.variance > 0
-        if smooth.sum() < MIN_BLOCKS // 2:
-            break
+        if smooth.sum() < MIN_SMOOTH:
+            return line, False
         line = _line(blocks.mean[smooth], blocks.variance[smooth], expected[smooth], told)
         ratio = blocks.variance[smooth] / _positive(line, blocks)[smooth]
         spread = float(np.clip(1.4826 * np.median(np.abs(ratio - np.median(ratio))), 0.2, 0.6))
-    return line
+    return line, True
 
 
 def _lower_line(blocks: _Blocks, told: _Told) -> tuple[float, float]:

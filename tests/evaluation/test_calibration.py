@@ -30,6 +30,19 @@ def test_error_follows_spread_by_the_factor_it_is_off_by(factor: float):
     assert (np.diff(found.spread) > 0).all()
 
 
+def test_noise_of_the_truth_itself_is_taken_off_the_error():
+    mean, std, truth = gaussian()
+    own = np.random.default_rng(3).uniform(0, 9, truth.shape)
+    noisy = truth + np.sqrt(own) * np.random.default_rng(2).normal(0, 1, truth.shape)
+    assert calibration.spread_error(mean, std, noisy, bins=10).ratio[0] > 2
+    found = calibration.spread_error(mean, std, noisy, bins=10, variance=own)
+    assert found.ratio == pytest.approx(np.ones(10), rel=0.12)
+    told_too_much = calibration.spread_error(mean, std, noisy, bins=10, variance=np.full_like(own, 1e3))
+    assert told_too_much.error.tolist() == [0] * 10
+    with pytest.raises(InputError, match="expected one shape"):
+        calibration.spread_error(mean, std, truth, variance=own[:3])
+
+
 def test_one_spread_has_no_slope():
     mean, _, truth = gaussian()
     found = calibration.spread_error(mean, np.ones_like(mean), truth, bins=4)

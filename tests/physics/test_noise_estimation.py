@@ -130,6 +130,43 @@ def test_wider_taps_see_correlated_noise() -> None:
     assert wide[0] * 100 + wide[1] == pytest.approx(25, rel=0.2)
 
 
+def texture(width: float) -> Double:
+    """Light with a mean of 1 and structure everywhere, as fine as a Gaussian filter of that many pixels leaves it."""
+    field = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(256, 256)), width)
+    light = np.exp(0.5 * field / field.std())
+    return np.asarray(light / light.mean())
+
+
+@pytest.mark.parametrize(
+    ("width", "dose", "factor"),
+    [(1.25, 3000, 1.4), (1.25, 30000, 4), (1.5, 300, 1.1), (1.5, 30000, 1.5), (2, 30000, 1.1), (3, 300, 1.1)],
+)
+def test_texture_everywhere_is_not_taken_for_noise(width: float, dose: float, factor: float) -> None:
+    a, b = ne.noise_law(noisy(dose * texture(width), gain=0.46, offset=100, read=1.6))
+    found = a * (0.46 * dose + 100) + b
+    true = 0.46**2 * (dose + 1.6**2) + 1 / 12
+    assert 0.85 < found / true < factor  # by the second difference alone too low by 0.7 or too high by up to 16
+    assert ne.noise_law(noisy(dose * texture(width), gain=0.46, offset=100, read=1.6), gain=0.46)[0] == 0.46
+
+
+def test_a_picture_without_any_fourth_difference_has_a_law_all_the_same() -> None:
+    rows, cols = np.mgrid[:100, :100]
+    a, b = ne.noise_law(rows**2 * cols**2 / 1.0)
+    assert a >= 0
+    assert np.isfinite(b)
+
+
+@pytest.mark.parametrize(("sigma", "low", "high"), [(0.3, 0.93, 1.03), (0.45, 0.55, 0.67), (0.6, 0.16, 0.22)])
+def test_of_noise_smoothed_by_resampling_the_second_difference_sees_what_it_did(
+    sigma: float, low: float, high: float
+) -> None:
+    smooth = ndimage.gaussian_filter(np.random.default_rng(0).normal(0, 1, (512, 512)), sigma, truncate=5)
+    for light in (100 * scene("camera"), 100 * scene("cell")[:512, :512]):
+        noise = smooth[: light.shape[0], : light.shape[1]] / smooth.std()
+        a, b = ne.noise_law(light + 5 * noise)
+        assert low < (a * light.mean() + b) / 25 < high
+
+
 def test_too_little_to_estimate_from_is_refused() -> None:
     with pytest.raises(InputError, match=r"9 usable blocks.*--instrument gain="):
         ne.noise_law(np.random.default_rng(0).normal(size=(30, 30)))
