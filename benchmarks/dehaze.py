@@ -4,7 +4,7 @@
 
 The places are those that no model is trained or selected on: clear dates of the Rufiji river (Sentinel-2) and Momotombo
 (Landsat 8 surface reflectance; its top-of-atmosphere partner is the real pair). They are looked for in
-$SCIDDIFF_REALDATA.
+$SCIDDIFF_REALDATA. Bare, bright ground, of which no clear scene is at hand, is made in code.
 """
 
 import argparse
@@ -17,7 +17,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import xarray as xr
+from affine import Affine
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 from rich.console import Console
 from rich.table import Table
 
@@ -27,6 +29,7 @@ from sciddiff.model import Model, load
 from sciddiff.model.fit import fit
 from sciddiff.model.windows import fill_invalid
 from sciddiff.physics import haze
+from sciddiff.physics.fractal import fractal_noise
 
 STRENGTHS = {"thin": 0.15, "moderate": 0.5, "thick": 0.8}
 RUFIJI = ("20160710", "20190610", "20190615", "20190620")
@@ -36,6 +39,15 @@ BANDS: dict[str, list[str | int]] = {
 }
 SINE_OF_SUN = 0.735
 """Sine of the sun's height over Momotombo (12.4 N) on 5 December at 15:56 UTC."""
+
+MADE = {
+    "desert": ((0.20, 0.28, 0.36, 0.42, 0.50, 0.44), 0.08),
+    "dry steppe": ((0.07, 0.10, 0.14, 0.22, 0.30, 0.24), 0.08),
+    "salt": ((0.55, 0.57, 0.58, 0.58, 0.40, 0.25), 0.08),
+    "snow": ((0.90, 0.90, 0.88, 0.80, 0.10, 0.06), 0.03),
+}
+"""Ground without anything dark near, made in code: reflectance of the six bands, and the spread of its texture."""
+SIDE = 256
 
 Scores = dict[str, dict[str, float]]
 
@@ -56,6 +68,15 @@ def places(folder: Path, model: Model) -> Iterator[tuple[str, xr.DataArray]]:
         yield f"Rufiji {date}", opened(path, "Sentinel-2", model, scale=1e-3, offset=0.0)
     path = folder / "l8_l2sp_momotombo_20151205_sr6_30m.tif"
     yield "Momotombo", opened(path, "Landsat 8", model, scale=2.75e-5, offset=-0.2)
+
+
+def bare(model: Model) -> Iterator[tuple[str, xr.DataArray]]:
+    """Clear scenes of one bright ground each, by name."""
+    relief = fractal_noise((1, SIDE, SIDE), generator=torch.Generator().manual_seed(0), beta=2.6)[0].numpy()
+    grid = GeoBox((SIDE, SIDE), Affine.scale(30, -30), "EPSG:32633")
+    for name, (spectrum, texture) in MADE.items():
+        values = (np.array(spectrum)[:, None, None] * (1 + texture * relief)).astype(np.float32)
+        yield name, io.from_array(values, grid=grid, bands=list(model.recipe.bands), valid=np.isfinite(values))
 
 
 def filled(image: xr.DataArray) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -170,6 +191,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         results[f"{name}, clear"] = scored(restored(model, image), truth, valid)
         for label, strength in STRENGTHS.items():
             results[f"{name}, {label} ({strength})"] = under_haze(model, image, strength, given.fields)
+    for name, image in bare(model):
+        results[f"{name}, made in code, clear"] = scored(restored(model, image), *filled(image))
     results["Momotombo, real: top of atmosphere against surface"] = real_pair(folder, model)
     for title, scores in results.items():
         console.print(table(title, scores))
