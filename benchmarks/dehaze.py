@@ -67,7 +67,20 @@ def places(folder: Path, model: Model) -> Iterator[tuple[str, xr.DataArray]]:
         (path,) = sorted((folder / "s2_timeseries_rufiji_t37mem").glob(f"*{date}*.tif"))
         yield f"Rufiji {date}", opened(path, "Sentinel-2", model, scale=1e-3, offset=0.0)
     path = folder / "l8_l2sp_momotombo_20151205_sr6_30m.tif"
-    yield "Momotombo", opened(path, "Landsat 8", model, scale=2.75e-5, offset=-0.2)
+    momotombo = opened(path, "Landsat 8", model, scale=2.75e-5, offset=-0.2)
+    yield "Momotombo", momotombo
+    yield "Momotombo in range", in_range(momotombo)
+
+
+def in_range(image: xr.DataArray) -> xr.DataArray:
+    """Without pixels whose reflectance is below 0 or above 1 in some band.
+
+    The valid range of Landsat's surface reflectance (7273 to 43636; USGS, Landsat 8-9 Collection 2 Level 2 Science
+    Product Guide). Beside clouds the atmospheric correction goes far below it: to -0.2 in the blue of Momotombo.
+    """
+    values, valid = io.read_window(image, slice(None), slice(None))
+    valid = valid & ((values >= 0) & (values <= 1)).all(0)
+    return like(image, values.astype(np.float32), valid)
 
 
 def bare(model: Model) -> Iterator[tuple[str, xr.DataArray]]:
@@ -133,8 +146,8 @@ def under_haze(model: Model, image: xr.DataArray, strength: float, fields: int) 
     }
 
 
-def real_pair(folder: Path, model: Model) -> Scores:
-    """Momotombo at the top of the atmosphere, with its haze, against its surface reflectance."""
+def real_pair(folder: Path, model: Model) -> tuple[Scores, Scores]:
+    """Momotombo at the top of the atmosphere, with its haze, against its surface reflectance, and that in range."""
     whole = opened(
         folder / "l8_l1tp_momotombo_20151205_ms6_30m.tif",
         "Landsat 8",
@@ -149,9 +162,12 @@ def real_pair(folder: Path, model: Model) -> Scores:
     height = min(whole.shape[1] - row, surface.shape[1] - other[0])
     width = min(whole.shape[2] - col, surface.shape[2] - other[1])
     top = whole.isel(y=slice(row, row + height), x=slice(col, col + width))
-    truth, valid = filled(surface.isel(y=slice(other[0], other[0] + height), x=slice(other[1], other[1] + width)))
+    surface = surface.isel(y=slice(other[0], other[0] + height), x=slice(other[1], other[1] + width))
     values, seen = filled(top)
-    return scored(restored(model, like(top, values, seen)), truth, valid & seen)
+    found = restored(model, like(top, values, seen))
+    truth, valid = filled(surface)
+    _, right = io.read_window(in_range(surface), slice(None), slice(None))
+    return scored(found, truth, valid & seen), scored(found, truth, right & seen)
 
 
 def table(title: str, scores: Scores) -> Table:
@@ -193,7 +209,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             results[f"{name}, {label} ({strength})"] = under_haze(model, image, strength, given.fields)
     for name, image in bare(model):
         results[f"{name}, made in code, clear"] = scored(restored(model, image), *filled(image))
-    results["Momotombo, real: top of atmosphere against surface"] = real_pair(folder, model)
+    title = "real: top of atmosphere against surface"
+    results[f"Momotombo, {title}"], results[f"Momotombo in range, {title}"] = real_pair(folder, model)
     for title, scores in results.items():
         console.print(table(title, scores))
         if "clear" not in title:

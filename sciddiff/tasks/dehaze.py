@@ -5,6 +5,7 @@ in units of A - J times that haze: in them the model's own residual, 1 - t_base 
 shows. The projection fits one thickness to the result and inverts the model with it, so that all detail is measured.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -32,6 +33,9 @@ that over which the haze is averaged."""
 DARK: Mapping[float, float] = {0.443: 0.005, 0.49: 0.008, 0.56: 0.014, 0.665: 0.006, 0.86: 0.004, 1.61: 0.0}
 """Least reflectance of clear ground by wavelength in um (assumed): deep water, shade and dense forest. It must bound
 from below above all in the infrared, where thin haze adds little: 0.005 too much would hide a haze of 0.2."""
+IMPOSSIBLE = -0.02
+"""Reflectance below which a pixel is no dark object but over-corrected, as surface reflectance may be beside clouds;
+one such pixel would vouch for clear air all around it."""
 T_MIN, T_TRUSTED = 0.1, 0.3
 """Transmissions below which nothing is extrapolated, and from which the result is the inverse of the model alone."""
 WHITE = 1.0
@@ -184,8 +188,7 @@ class Dehaze(OneImage):
         h, w = image.shape[2:]
         whole = (0, -w % CELL, 0, -h % CELL)
         image, there = (F.pad(each, whole, mode="replicate") for each in (image, obs.inputs[THERE]))
-        cells = -F.max_pool2d(-F.avg_pool2d(image, 2), CELL // 2)
-        near, around = (-F.max_pool2d(-cells, side, stride=1, padding=side // 2) for side in (NEAR, WIDE))
+        near, around = self._darkest(image, there)
         light, dark = obs.instrument["light"].to(image)[..., None, None], self.dark.to(image)[:, None, None]
         each = haze.reference_transmission((light - near) / (light - dark), self.wavelengths)
         # dark objects are no darker than `dark`: each band bounds the haze from above, the least bound holds
@@ -194,6 +197,15 @@ class Dehaze(OneImage):
         both = torch.cat([smooth, around], 1)
         fine = F.interpolate(both, scale_factor=CELL, mode="bilinear", align_corners=False)[..., :h, :w]
         return torch.maximum(fine[:, :1], self._under_white(image[..., :h, :w], light)), fine[:, 1:]
+
+    def _darkest(self, image: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+        """Darkest values of `NEAR` and of `WIDE` cells around each cell: of possible ones, wherever there are any."""
+        impossible = ((image < IMPOSSIBLE) & (there > 0)).any(1, keepdim=True)
+        found = []
+        for side in (NEAR, WIDE):
+            possible, least = (_least(each, side) for each in (image.masked_fill(impossible, math.inf), image))
+            found.append(torch.where(possible.isfinite(), possible, least))
+        return found[0], found[1]
 
     def base(self, obs: Observation) -> Tensor:
         """Inverse of the model with the haze that the darkest objects near allow in every band."""
@@ -268,6 +280,12 @@ class Dehaze(OneImage):
             return result
 
         return run
+
+
+def _least(image: Tensor, side: int) -> Tensor:
+    """Least mean of 2 x 2 pixels in each cell and those around it, `side` x `side` cells."""
+    cells = -F.max_pool2d(-F.avg_pool2d(image, 2), CELL // 2)
+    return -F.max_pool2d(-cells, side, stride=1, padding=side // 2)
 
 
 Classical = Callable[[NDArray[np.floating], Sequence[float]], NDArray[np.floating]]

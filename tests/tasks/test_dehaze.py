@@ -126,6 +126,20 @@ def test_clear_snow_is_not_made_brighter_than_white(task: Dehaze) -> None:
     assert float(task.extra_results(result, obs)["transmission"].min()) > 0.8
 
 
+def test_an_over_corrected_pixel_does_not_vouch_for_clear_air(task: Dehaze) -> None:
+    clean = land(task)
+    image, _ = hazy(task, clean, 0.6)
+    broken = image.clone()
+    broken[..., 40:44, 40:44] = -0.15  # beside clouds
+    whole, damaged = (task.base(task.observe({"image": each})) for each in (image, broken))
+    kept = torch.ones_like(image, dtype=torch.bool)
+    kept[..., 40:44, 40:44] = False
+    assert rmse(damaged[kept], whole[kept]) < 0.01
+    dark = task.observe({"image": torch.where(kept, image, -0.01)})  # clear water may be as dark as that
+    assert rmse(task.base(dark)[kept], whole[kept]) > 0.02
+    assert task.base(task.observe({"image": torch.full_like(image, -0.1)})).isfinite().all()
+
+
 def test_a_known_light_is_used(task: Dehaze) -> None:
     clean = land(task)
     image, _ = hazy(task, clean, 0.5, level=0.8)
