@@ -151,3 +151,13 @@ def test_a_mask_of_probabilities_is_told(call: Call, folder: Path, tmp_path: Pat
     assert f"{('mask', 'date_mask')[dates - 1]} holds shares such as 0.7, as of probabilities" in told
     plain = call(*arguments, "-i", f"mask={folder / 'mask.tif'}", "-i", f"date={folder / 'd1.tif'}")
     assert "holds shares" not in plain.stderr
+
+
+@pytest.mark.filterwarnings("always:.*does not name its bands")
+def test_a_date_that_names_no_bands_is_taken_in_order_and_told(call: Call, folder: Path, tmp_path: Path) -> None:
+    unnamed = raster(tmp_path / "unnamed.tif", read(folder / "d2.tif"), bands=("", ""))
+    inputs = ("-i", f"mask={folder / 'mask.tif'}", "-i", f"date={unnamed}")
+    arguments = ("predict", folder / "model.safetensors", folder / "image.tif", "-o", tmp_path / "out.tif", "--dry-run")
+    result = call(*arguments, *inputs)
+    assert result.exit_code == 0, result.stderr
+    assert "the input date does not name its bands; they are taken as red, nir, in this order" in result.stderr
