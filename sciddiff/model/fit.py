@@ -282,7 +282,9 @@ def _fit_other(recipe: Recipe, spec: Input, image: xr.DataArray, grid: GeoBox) -
         if len(names) != 1:
             raise InputError(f"{spec.name} has {len(names)} bands, expected one: zero where clear")
         return Fitted(aligned(_laid(image, grid, spec.name), grid, resampling="nearest"), (0,), grid)
-    if len(spec.bands) == len(names) == 1 or ("unnamed" in io.describe_bands(names) and len(names) == len(spec.bands)):
+    if len(spec.bands) == len(names) == 1:
+        return Fitted(aligned(image, grid), (0,), grid)
+    if _in_order(spec.bands, names, whose=f"the input {spec.name}"):
         return Fitted(aligned(image, grid), tuple(range(len(names))), grid)
     found: list[tuple[int, int]] = []
     for position, band in enumerate(spec.bands):
@@ -379,10 +381,17 @@ def _refuse_size(recipe: Recipe, image: xr.DataArray) -> None:
         raise InputError(f"the model needs {wanted(recipe)}; got {describe(image)}")
 
 
+def _in_order(bands: Sequence[str], names: list[str], *, whose: str) -> bool:
+    """Whether a file names no band and has as many as are wanted; a warning says that they are taken in order."""
+    if "unnamed" not in io.describe_bands(names) or len(names) != len(bands):
+        return False
+    told = f"{whose} does not name its bands; they are taken as {', '.join(bands)}, in this order"
+    warnings.warn(told, stacklevel=4)
+    return True
+
+
 def _match(recipe: Recipe, image: xr.DataArray, names: list[str]) -> list[int | None]:
-    if "unnamed" in io.describe_bands(names) and len(names) == len(recipe.bands):
-        order = ", ".join(recipe.bands)
-        warnings.warn(f"the image does not name its bands; they are taken as {order}, in this order", stacklevel=3)
+    if _in_order(recipe.bands, names, whose="the image"):
         return list(range(len(names)))
     required = [band for band in recipe.bands if band not in recipe.optional_bands]
     try:

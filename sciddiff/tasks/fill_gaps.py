@@ -1,5 +1,6 @@
 """Gaps filled from around and from other dates: gaps between scans, dropped lines, dead columns, any mask."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from sciddiff.tasks import masked
 from sciddiff.tasks.base import LINEAR, Condition, Input, Instrument, Observation, OneImage, known_name
 from sciddiff.tasks.instrument import checked
 from sciddiff.tasks.local import box_mean
-from sciddiff.tasks.look import any_clear
+from sciddiff.tasks.look import all_valid, any_clear
 
 OBSERVED, FROM_DATE, GENERATED = 0, 1, 2
 """Values of the flag: as measured, filled from another date, filled from around."""
@@ -103,13 +104,19 @@ class FillGaps(OneImage):
         return result
 
     def check(self, image: xr.DataArray, others: Mapping[str, Sequence[xr.DataArray]]) -> None:
-        """Refuse a mask that leaves nothing of the image.
+        """Refuse a mask that leaves nothing of the image; warn where there is neither a mask nor a gap.
 
         Raises
         ------
         InputError
             It does.
         """
+        if "mask" not in others and all_valid(image):
+            warnings.warn(
+                "the image has no gap: none of its pixels is nodata, and nothing is filled; say which value marks "
+                "gaps, such as `gdal_edit.py -a_nodata 0 FILE`, or give -i mask=PATH",
+                stacklevel=2,
+            )
         if "mask" in others and not any_clear(image, others["mask"][0]):
             raise InputError("the mask covers every valid pixel of the image: nothing to fill from")
 

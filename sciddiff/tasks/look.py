@@ -38,6 +38,11 @@ def any_clear(image: xr.DataArray, mask: xr.DataArray) -> bool:
     return False
 
 
+def all_valid(image: xr.DataArray) -> bool:
+    """Whether every pixel of an image is valid in all bands."""
+    return all(io.read_window(image, *at)[1].all() for at in looks(image))
+
+
 def some_values(mask: xr.DataArray) -> list[float]:
     """Values of a mask of one band, in order, in the first of its windows that has any."""
     for at in looks(mask):

@@ -18,7 +18,7 @@ from sciddiff.baselines import fusion, interpolation, registered_fusion
 from sciddiff.physics import sensor
 from sciddiff.recipe.tasks import Pansharpen as Settings
 from sciddiff.tasks import local
-from sciddiff.tasks.base import LINEAR, Condition, Input, Instrument, Observation, OneImage
+from sciddiff.tasks.base import LINEAR, Condition, Input, Instrument, Observation, OneImage, known_name
 from sciddiff.tasks.guide_shift import measured_shift
 from sciddiff.tasks.instrument import checked, gain_range, network_numbers
 
@@ -44,6 +44,12 @@ PRIOR = 0.2
 """Weight of the wider window."""
 RIDGE = 1e-3
 """Share of the guide's own variance added to it, which keeps alike guide bands apart."""
+AROUND = (3, 7, 15)
+"""Sides, in pixels of the image, of the windows from which the misfit is continued to where the image was not measured,
+the smallest that holds a measured pixel: as far as the interpolator looks."""
+MET = "met"
+"""Name of the map of an observation that says where image and guide show one scene: not beyond the image's edge or in
+its holes, where it is filled and the guide goes on."""
 ROUNDING = 1e-6
 """Guide pixels by which the places of grids are rounded."""
 MOST_SHIFT = 0.5
@@ -80,7 +86,7 @@ class Pansharpen(OneImage):
         interpolation_radius = (interpolation.MMSE_RADIUS + 1) * self.ratio
         rounds = (settings.projections + 1) * (self.blur_radius + self.ratio + interpolation_radius)
         gains_radius = (HIGH // 2 + WIDE // 2 + 2) * self.ratio + self.blur_radius
-        self.radius = gains_radius + rounds + local.RADIUS
+        self.radius = gains_radius + rounds + AROUND[-1] // 2 * self.ratio + local.RADIUS
         self._interpolator = interpolation.GainInterpolator(self.ratio, low=least, high=largest, step=GAIN_STEP)
 
     # ---- observations ----
@@ -91,7 +97,8 @@ class Pansharpen(OneImage):
         Parameters
         ----------
         inputs
-            {"image": (b, c, h, w), "pan": (b, g, h ratio, w ratio)}.
+            {"image": (b, c, h, w), "pan": (b, g, h ratio, w ratio)}; and the validity of both, everywhere where not
+            given.
         instrument
             `mtf`: gain of the image's bands at their Nyquist frequency, one number or one a band, the sensor's nominal
             ones where not given. `noise`: standard deviation of the image's noise as a share of the image's, unknown
@@ -111,6 +118,9 @@ class Pansharpen(OneImage):
         known = torch.ones(b, device=image.device)
         numbers = self._numbers(gains, level, offset, gain_known=known, noise_known=known * ("noise" in given))
         images = {name: inputs[name] for name in ("image", "pan")}
+        if known_name("image") in inputs and known_name("pan") in inputs:
+            fine = F.max_pool2d(inputs[known_name("pan")].amax(1, keepdim=True), self.ratio)
+            images[MET] = ((inputs[known_name("image")] > 0) | (fine == 0)).to(image)
         return Observation(images, {"gain": gains, "offset": offset}, numbers)
 
     def _numbers(
@@ -207,7 +217,20 @@ class Pansharpen(OneImage):
         gains = self._injection(image, guide, obs)
         gains = F.interpolate(gains, scale_factor=self.ratio, mode="bilinear", align_corners=False)
         mixed = torch.einsum("bcghw,bghw->bchw", gains.unflatten(1, (len(self.bands), -1)), guide)
-        return mixed + self._interpolate(image - self.degrade(mixed, obs), obs)
+        return mixed + self._interpolate(self._continued(image - self.degrade(mixed, obs), obs), obs)
+
+    def _continued(self, misfit: Tensor, obs: Observation) -> Tensor:
+        """A misfit (b, c, h, w) from where the image was measured on to where it was not, zero far from there."""
+        if MET not in obs.inputs:
+            return misfit
+        met = obs.inputs[MET]
+        result, there = misfit * met, met > 0
+        for side in AROUND:
+            share = local.box_mean(met, side)
+            reached = ~there & (share > 0.5 / side**2)
+            result = torch.where(reached, local.box_mean(misfit * met, side) / share.clamp_min(0.5 / side**2), result)
+            there = there | reached
+        return result
 
     def _injection(self, image: Tensor, guide: Tensor, obs: Observation) -> Tensor:
         """Local regression of the bands' detail on the guide's at the image's scale, (b, c g, h, w)."""
@@ -216,6 +239,9 @@ class Pansharpen(OneImage):
         mean = obs.instrument["gain"].mean(1, keepdim=True).expand(b, g)
         low = self._measure(guide, obs, mean)
         low, image = (x - local.box_mean(x, HIGH) for x in (low, image))
+        if MET in obs.inputs:  # bands that the image lacks are met nowhere
+            met = obs.inputs[MET].amax(1, keepdim=True)
+            low = low * -F.max_pool2d(-met, HIGH, stride=1, padding=HIGH // 2)
         pairs = torch.cat([low[:, :, None] * low[:, None], low[:, :, None] * image[:, None]], 2).flatten(1, 2)
         moments = local.box_mean(pairs, NEAR) + PRIOR * local.box_mean(pairs, WIDE)
         moments = moments.unflatten(1, (g, g + c)).permute(0, 3, 4, 1, 2)  # b h w g (g + c)
@@ -233,7 +259,8 @@ class Pansharpen(OneImage):
     def project(self, x: Tensor, obs: Observation) -> Tensor:
         """Add the interpolated misfit of the degraded estimate, `projections` times."""
         for _ in range(self.settings.projections):
-            x = x + self._interpolate(obs.inputs["image"] - self.degrade(x, obs), obs)
+            misfit = obs.inputs["image"] - self.degrade(x, obs)
+            x = x + self._interpolate(misfit * obs.inputs[MET] if MET in obs.inputs else misfit, obs)
         return x
 
     # ---- around the engine ----
@@ -274,7 +301,8 @@ class Pansharpen(OneImage):
 
     def _fused(self, obs: Observation, method: Callable[..., NDArray[np.float64]]) -> Tensor:
         results = []
-        images, guides, gains = (x.double().cpu().numpy() for x in (*obs.inputs.values(), obs.instrument["gain"]))
+        measured = obs.inputs["image"], obs.inputs["pan"], obs.instrument["gain"]
+        images, guides, gains = (x.double().cpu().numpy() for x in measured)
         for image, guide, gain, offset in zip(images, guides, gains, obs.instrument["offset"].tolist(), strict=True):
             fused = registered_fusion.fuse_guides(
                 method, image, guide, ratio=self.ratio, offset=(offset[0], offset[1]), gains=gain.tolist()

@@ -115,6 +115,9 @@ class RemoveClouds(OneImage):
                 "remove_clouds needs to know where the clouds are: give -i mask=PATH, a raster of one band on the "
                 "image's ground, not zero where a cloud or its shadow is to be replaced"
             )
+        for name in ("mask", "date_mask"):
+            for each in others.get(name, ()):
+                _warn_shares(each, name)
         if "mask" not in others or any_clear(image, others["mask"][0]):  # without one, the detector looks for it
             return
         _refuse_classes(others["mask"][0])
@@ -348,6 +351,18 @@ class RemoveClouds(OneImage):
         known = (torch.cat([clear[:, None], seen], 1)[:, :, 0] > 0).cpu().numpy()
         done = torch.from_numpy(np.stack([method(each, mask) for each, mask in zip(series, known)])).to(image)
         return torch.where(clear > 0, image, done)
+
+
+def _warn_shares(mask: xr.DataArray, name: str) -> None:
+    """Tell of a mask that holds probabilities: whatever is not zero counts as cloud."""
+    share = next((each for each in some_values(mask) if 0 < each < 1), None)
+    if share is not None:
+        warnings.warn(
+            f"{name} holds shares such as {share:.3g}, as of probabilities: every pixel above zero counts as cloud; "
+            "give one that is zero where clear, such as `gdal_calc.py -A PROBABILITY.tif --outfile=mask.tif "
+            "--calc='A>0.4'`",
+            stacklevel=3,
+        )
 
 
 def _refuse_classes(mask: xr.DataArray) -> None:

@@ -146,3 +146,16 @@ def test_what_cannot_be_filled_is_refused(call: Call, model: Path, land: np.ndar
     refused("the mask covers every valid pixel", source, "-i", f"mask={whole}")
     green = write(tmp_path / "green.tif", land, names=("green", "swir1"))
     refused("date needs red, nir; got green, swir1", source, "-i", f"date={green}")
+
+
+@pytest.mark.filterwarnings("always:the image has no gap")
+def test_an_image_without_nodata_or_mask_is_told(call: Call, model: Path, land: np.ndarray, tmp_path: Path) -> None:
+    scene = land.copy()
+    scene[:, 20:23] = 7  # gaps that the file does not say are such
+    image = write(tmp_path / "scene.tif", scene)
+    mask = write(tmp_path / "mask.tif", (scene[:1] == 7), dtype="uint8", names=("mask",))
+    arguments = ("predict", model, image, "-o", tmp_path / "filled.tif", "--dry-run")
+    told = call(*arguments)
+    assert told.exit_code == 0, told.stderr
+    assert "the image has no gap: none of its pixels is nodata" in told.stderr
+    assert "no gap" not in call(*arguments, "-i", f"mask={mask}").stderr

@@ -135,3 +135,29 @@ def test_what_does_not_fit_ends_with_code_3(call: Call, folder: Path, tmp_path: 
 
 def far_mask(folder: Path) -> Path:
     return raster(folder / "far_mask.tif", np.ones((1, 40, 48)), bands=("clouds",), scale=1.0, left=9e5)
+
+
+@pytest.mark.filterwarnings("always:.*holds shares")
+@pytest.mark.parametrize("dates", [1, 2])
+def test_a_mask_of_probabilities_is_told(call: Call, folder: Path, tmp_path: Path, dates: int) -> None:
+    likely = np.where(np.eye(40, 48), 0, 7)[None]
+    shares = raster(tmp_path / "shares.tif", likely, bands=("cloud",), scale=0.1)
+    given = {1: (f"mask={shares}",), 2: (f"mask={folder / 'mask.tif'}", f"date_mask={shares}")}[dates]
+    inputs = [part for name in (*given, f"date={folder / 'd1.tif'}") for part in ("-i", name)]
+    arguments = ("predict", folder / "model.safetensors", folder / "image.tif", "-o", tmp_path / "out.tif", "--dry-run")
+    result = call(*arguments, *inputs)
+    assert result.exit_code == 0, result.stderr
+    told = " ".join(result.stderr.split())
+    assert f"{('mask', 'date_mask')[dates - 1]} holds shares such as 0.7, as of probabilities" in told
+    plain = call(*arguments, "-i", f"mask={folder / 'mask.tif'}", "-i", f"date={folder / 'd1.tif'}")
+    assert "holds shares" not in plain.stderr
+
+
+@pytest.mark.filterwarnings("always:.*does not name its bands")
+def test_a_date_that_names_no_bands_is_taken_in_order_and_told(call: Call, folder: Path, tmp_path: Path) -> None:
+    unnamed = raster(tmp_path / "unnamed.tif", read(folder / "d2.tif"), bands=("", ""))
+    inputs = ("-i", f"mask={folder / 'mask.tif'}", "-i", f"date={unnamed}")
+    arguments = ("predict", folder / "model.safetensors", folder / "image.tif", "-o", tmp_path / "out.tif", "--dry-run")
+    result = call(*arguments, *inputs)
+    assert result.exit_code == 0, result.stderr
+    assert "the input date does not name its bands; they are taken as red, nir, in this order" in result.stderr

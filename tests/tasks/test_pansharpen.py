@@ -164,6 +164,29 @@ def test_a_flat_guide_leaves_the_interpolated_image(task: Pansharpen) -> None:
     torch.testing.assert_close(task.base(flat), task._interpolate(obs.inputs["image"], obs), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("offset", OFFSETS)
+def test_an_edge_beyond_which_the_guide_goes_on_is_as_good_as_the_middle(
+    task: Pansharpen, offset: tuple[float, float]
+) -> None:
+    clean = scene()
+    whole = observed(task, clean, offset)
+    measured = whole.inputs["image"][..., 16:-16, 16:-16].numpy()
+    around = ((0, 0), (0, 0), (16, 16), (16, 16))
+    inputs = {
+        "image": torch.from_numpy(np.pad(measured, around, mode="symmetric")),
+        "image_known": torch.from_numpy(np.pad(np.ones_like(measured), around)),
+        "pan": whole.inputs["pan"],
+        "pan_known": torch.ones_like(whole.inputs["pan"]),
+    }
+    part = task.observe(inputs, {"offset": offset})
+    ring = torch.zeros_like(clean[0, 0], dtype=torch.bool)
+    ring[33:-33, 33:-33] = True
+    ring[37:-37, 37:-37] = False
+    for method in (task.base, lambda obs: task.project(task.base(obs), obs)):
+        wrong, least = (float((method(obs) - clean[:, :2])[..., ring].square().mean()) for obs in (part, whole))
+        assert wrong < 1.5 * least
+
+
 def test_unknown_and_impossible_numbers_are_refused(task: Pansharpen) -> None:
     inputs = {"image": torch.zeros(1, 2, 8, 8), "pan": torch.zeros(1, 1, 16, 16)}
     with pytest.raises(OptionError, match="knows no 'psf' of an instrument; it knows mtf, noise, offset"):
