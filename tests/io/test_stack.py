@@ -294,6 +294,15 @@ def test_files_that_cannot_be_used_are_refused(
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize("length", [0, 3, 4, 6, 8, 100])
+def test_a_file_of_which_hardly_anything_arrived_is_refused(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "a.ome.tif"
+    bad_ome(path)
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(InputError, match=r"a\.ome\.tif: cannot be opened as a stack"):
+        sciddiff.open(path)
+
+
 def test_rgb_is_channels_if_that_is_said(tmp_path: Path) -> None:
     bad_rgb(tmp_path / "a.tif")
     image = io.open(tmp_path / "a.tif", axes="ZYXC")
