@@ -11,6 +11,7 @@ from odc.geo.geobox import GeoBox
 
 from sciddiff import io
 from sciddiff.errors import InputError, OptionError, RecipeError
+from sciddiff.evaluation.compare import compare
 from sciddiff.io.image import assemble
 from sciddiff.model import Model, build, load
 from sciddiff.model.fit import fit_all
@@ -159,6 +160,18 @@ def test_samples_differ_by_what_the_noise_leaves_open(model: Model) -> None:
     image = image_of(exposed(50)[1][0].numpy())
     result = model.predict(image, instrument=LAW, steps=3, samples=4, seed=1)
     assert 0 < float(result["std"].mean()) < 20
+
+
+def test_a_model_of_noise_alone_has_no_samples() -> None:
+    alone = build(parse_recipe(RECIPE + "data: {train: [{path: a.tif, noisy_only: true}]}\n"))
+    image = image_of(exposed(50, side=32)[1][0].numpy())
+    assert set(alone.predict(image, instrument=LAW)) == {"mean"}
+    for asked in ({"steps": 3}, {"steps": 3, "samples": 4}):
+        with pytest.raises(OptionError, match=r"noise learned from noise alone.*steps=1.*no samples"):
+            alone.predict(image, instrument=LAW, **asked)
+    scored = compare(alone, image_of(exposed(50)[0][0].numpy())).scores
+    assert "posterior mean" in scored
+    assert "sample" not in scored
 
 
 def test_an_image_without_a_law_is_refused(task: Denoise) -> None:
