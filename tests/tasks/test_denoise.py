@@ -206,6 +206,26 @@ def test_the_survey_finds_the_law_of_an_image_and_of_a_stack(task: Denoise) -> N
         assert 0.8 < np.median(told / true) < 1.25
 
 
+@pytest.mark.parametrize("level", [0.0, 1e-5, 200.0, 60000.0, np.nan])
+def test_a_blank_channel_is_kept_beside_others(model: Model, level: float) -> None:
+    noisy = exposed(50)[1][0].numpy()
+    both = np.concatenate([noisy, np.full_like(noisy, level)])
+    grid = GeoBox(both.shape[1:], Affine.identity(), None)
+    image = io.from_array(both, grid=grid, bands=["light", "off"], valid=np.isfinite(both))
+    with pytest.warns(UserWarning, match="channel off is blank"):
+        result = model.predict(image)["mean"].values
+    np.testing.assert_array_equal(result[:1], model.predict(image_of(noisy))["mean"].values)
+    np.testing.assert_allclose(result[1], both[1], rtol=2e-6, atol=1e-10)
+
+
+def test_a_channel_without_a_law_is_named(task: Denoise) -> None:
+    both = np.concatenate([exposed(50)[1][0].numpy(), np.zeros((1, 128, 128), np.float32)])
+    both[1, 3, 5] = 1
+    image = io.from_array(both, grid=GeoBox((128, 128), Affine.identity(), None), bands=["light", "speck"])
+    with pytest.raises(InputError, match="channel speck: almost all blocks are constant"):
+        task.survey(image)
+
+
 @pytest.mark.parametrize(
     "told", [{"gain": (2.0,)}, {"gain": (1.6, 2.4)}, {"variance": (-150.0, -250.0)}, {"variance": (-150.0,)}]
 )
