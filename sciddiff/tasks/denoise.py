@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from sciddiff.baselines import denoising
 from sciddiff.errors import InputError, OptionError
+from sciddiff.io.profile import RasterProfile
 from sciddiff.physics import anscombe, thinning
 from sciddiff.physics.fractal import uniform
 from sciddiff.physics.noise_estimation import LAW, Double, noise_law
@@ -46,6 +47,8 @@ CLIPPED = (0.99, 1.0)
 """Range of the quantile that becomes the last byte."""
 INFLATED, INFLATION = 0.25, 1.5
 """Share of the estimated laws that took texture for noise, and the largest logarithm by which they are too high."""
+FEW = 1.0
+"""Variance at the mean, in squared counts, below which rounding to whole counts is felt."""
 BLANK = 1e-6
 """Noise that a blank channel is said to have, over its value: too little to change it."""
 STRENGTHS = {"gaussian": 1.4, "non-local means": 0.8, "cosine": 3.0}
@@ -120,13 +123,18 @@ class Denoise(OneImage):
         known = checked(told, limits, task="denoising")
         if len(known) == len(LIMITS):
             return known
-        laws = []
+        laws, whole, few = [], _whole_numbers(image), []
         for at, channel in enumerate(image["band"].values):
+            planes = sampled(image.isel(band=at))
             told_of = {name: numbers[at % len(numbers)] for name, numbers in known.items()}
             try:
-                laws.append(_law_of(sampled(image.isel(band=at)), told_of, channel=str(channel)))
+                laws.append(_law_of(planes, told_of, channel=str(channel)))
             except InputError as error:
                 raise error if channels == 1 else InputError(f"channel {channel}: {error}") from error
+            few += [str(channel)] if whole and _is_below_one(planes, laws[-1]) else []
+        if few:
+            text = f"the noise of {', '.join(few)} is less than one count, and the result comes in whole numbers"
+            warnings.warn(f"{text}: give the image as float32 to keep what lies between them", stacklevel=2)
         gains, variances = zip(*laws, strict=True)
         return {"gain": gains, "variance": variances}
 
@@ -292,6 +300,19 @@ def _law_of(planes: Double, told: Mapping[str, float], *, channel: str) -> tuple
         return noise_law(planes, gain=told.get("gain"), variance=told.get("variance"))
     warnings.warn(f"channel {channel} is blank, one value everywhere: it has no noise to take off", stacklevel=2)
     return 0.0, max((BLANK * abs(values[0])) ** 2 if values.size else 1.0, BLANK**4)
+
+
+def _is_below_one(planes: Double, law: tuple[float, float]) -> bool:
+    values = planes[np.isfinite(planes)]
+    return bool(values.size and np.ptp(values) and law[0] * values.mean() + law[1] < FEW)
+
+
+def _whole_numbers(image: xr.DataArray) -> bool:
+    """Whether the file holds, and so the result will hold, whole numbers with a unit of one."""
+    profile = image.encoding.get("raster")
+    if not isinstance(profile, RasterProfile) or np.dtype(profile.dtype).kind not in "iu":
+        return False
+    return all(band.identity for band in profile.radiometry)
 
 
 def _column(numbers: Tensor) -> Tensor:

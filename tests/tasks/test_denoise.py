@@ -1,9 +1,11 @@
 """Denoising: the law of the noise told or measured, free of the camera's unit, and the laws every task holds."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 import xarray as xr
 from affine import Affine
@@ -204,6 +206,17 @@ def test_the_survey_finds_the_law_of_an_image_and_of_a_stack(task: Denoise) -> N
         clean = exposed(300, side=256)[0].numpy()
         told, true = (law["gain"][0] * clean + law["variance"][0] for law in (found, LAW))
         assert 0.8 < np.median(told / true) < 1.25
+
+
+def test_rounding_that_is_coarser_than_the_noise_is_warned_of(task: Denoise, tmp_path: Path) -> None:
+    counts = np.random.default_rng(0).poisson(0.5 * scene()[0].numpy())
+    for peak, kind, warned in ((1, "uint8", True), (1, "float32", False), (9, "uint8", False)):
+        path = tmp_path / f"{peak}_{kind}.tif"
+        tifffile.imwrite(path, (counts[0] * peak).astype(kind), metadata={"axes": "YX"}, ome=True)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            task.survey(io.open(path))
+        assert any("less than one count" in str(each.message) for each in caught) == warned
 
 
 @pytest.mark.parametrize("level", [0.0, 1e-5, 200.0, 60000.0, np.nan])
