@@ -18,6 +18,7 @@ from sciddiff.evaluation.calibration import Double, conformal_scores, scenes_sca
 from sciddiff.evaluation.known import TRUTH, Known, files_in, known_scene, named
 from sciddiff.io.scene import files_of
 from sciddiff.model import Model
+from sciddiff.model.request import refuse_noise_alone
 from sciddiff.tasks import Instrument
 
 ROUNDS, CLOSE = 3, 0.005
@@ -136,13 +137,12 @@ def _scaled(model: Model, factor: float) -> Model:
 
 
 def _refuse(model: Model) -> None:
-    name, sources = model.recipe.name, model.recipe.data.train
+    name = model.recipe.name
     if model.task.generative:
         raise OptionError(f"{name} makes new images: there is no truth that they could miss")
     if "mask" in model.task.extras:
         raise OptionError(f"{name} tells probabilities, which have no interval")
-    if sources and all(source.noisy_only for source in sources):
-        raise OptionError(f"{name} learned from noise alone: it has a posterior mean and no samples")
+    refuse_noise_alone(model.recipe)
 
 
 def _digest(scene: str) -> str | None:

@@ -18,7 +18,7 @@ from sciddiff.evaluation.known import Known, known_image
 from sciddiff.model import Model
 from sciddiff.model.fit import Fitted, fit_all, is_stack, of_any_size
 from sciddiff.model.reading import observe_whole
-from sciddiff.model.request import Request, surveyed
+from sciddiff.model.request import Request, of_noise_alone, surveyed
 from sciddiff.model.windows import fill_invalid
 from sciddiff.tasks import Instrument, Observation
 
@@ -208,6 +208,7 @@ def compare_known(
     if model.task.channelwise and known.image.sizes["band"] > 1:
         raise InputError("has several channels, each of which is restored for itself; score a file of one")
     asked: dict[str, Any] = {"inputs": known.others, "instrument": instrument}
+    steps = 1 if of_noise_alone(model.recipe) else steps
     result = known.model(model).predict(known.image, steps=steps, seed=seed, **asked)
     estimates = {title: result[name] for title, name in ((MEAN, "mean"), (SAMPLE, "sample")) if name in result}
     if regressor is not None:

@@ -13,6 +13,9 @@ STRUCTURE = {"ImageJ", "images", "channels", "slices", "frames", "hyperstack", "
 STRUCTURE |= {"unit", "yunit", "zunit", "spacing", "finterval", "tunit", "IJMetadata"}
 """What has a place of its own in a profile, or is none of pixels."""
 
+DROPPED = {"Labels": "labels of planes", "Overlays": "overlays", "ROI": "region of interest"}
+"""What of ImageJ has no place in our files, and what it is called; labels stay where they name the channels."""
+
 
 def profile_from_imagej(
     said: Mapping[str, Any],
@@ -46,16 +49,19 @@ def profile_from_imagej(
     ]
     interval, time_unit = _number(said.get("finterval")), symbol_of(str(said.get("tunit") or "s"))
     length = seconds(time_unit)
+    channels = _channels(said, shape)
+    named = all(channel.name in map(str, said.get("Labels") or ()) for channel in channels)
     pairs = tuple((key, str(value)) for key, value in said.items() if key not in STRUCTURE and _plain(value))
     return StackProfile(
         dtype,
-        _channels(said, shape),
+        channels,
         axes,
         pixel_size=Spatial(*sizes),
         pixel_unit=Units(*("µm" if size is None else unit for size, unit in zip(sizes, units, strict=True))),
         time_increment=interval * length if interval and length and "T" in axes else None,
         time_unit="s" if length is None else time_unit,
         annotations=(Annotation("imagej", pairs),) if pairs else (),
+        left_out=tuple(what for key, what in DROPPED.items() if said.get(key) and not (key == "Labels" and named)),
     )
 
 

@@ -21,6 +21,7 @@ from sciddiff.io.metadata import file_bands
 from sciddiff.io.ome_xml import elements
 from sciddiff.io.profile import RasterProfile
 from sciddiff.io.pyramid import add_levels
+from sciddiff.io.stack_files import FAULTS
 from sciddiff.io.stack_profile import StackProfile
 from sciddiff.io.zarr import described, recalled
 
@@ -221,7 +222,7 @@ def is_raster_ome(path: str | os.PathLike[str]) -> bool:
     try:
         with tifffile.TiffFile(path) as tiff:
             return _annotation(tiff.ome_metadata) is not None
-    except (OSError, ValueError, tifffile.TiffFileError, IndexError, KeyError):
+    except FAULTS:
         return False
 
 
@@ -244,7 +245,7 @@ def open_ome_tiff(path: str | os.PathLike[str], *, bands: Sequence[str | int] | 
     try:
         with tifffile.TiffFile(file) as tiff:
             told = _annotation(tiff.ome_metadata)
-    except (OSError, ValueError, tifffile.TiffFileError, IndexError, KeyError) as error:
+    except FAULTS as error:
         raise InputError(f"{file}: cannot be opened as an OME-TIFF: {error}") from error
     if told is None:
         raise InputError(f"{file}: is no raster written as OME-TIFF; open it as a stack")
@@ -276,7 +277,7 @@ def read_stored_ome(path: str | os.PathLike[str], rows: slice, cols: slice) -> t
             masks = [series for series in tiff.series[1:] if series.name == "mask"]
             mask = _window(masks[0], rows, cols)[0] if masks else None
         return pixels, mask
-    except (OSError, ValueError, RuntimeError, tifffile.TiffFileError) as error:
+    except FAULTS as error:
         where = f"rows {rows.start} to {rows.stop}, columns {cols.start} to {cols.stop}"
         raise InputError(f"{path}: cannot be read at {where}, damaged: {error}") from error
 

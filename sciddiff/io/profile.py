@@ -201,8 +201,8 @@ class RasterProfile:
 
         GDAL counts GCP pixels from the corner of the first pixel, and RPC lines and samples from its centre, so
         with new = k old + d in corner coordinates a GCP follows that, and RPC has scale' = k scale,
-        offset' = k (offset + 1/2) + d - 1/2. Statistics tags, which describe other pixels, are dropped with a warning,
-        and so are RPCs if the axes turn.
+        offset' = k (offset + 1/2) + d - 1/2. TIFF's pixels a length become k times as many. Statistics tags, which
+        describe other pixels, are dropped with a warning, and so are RPCs if the axes turn.
 
         Parameters
         ----------
@@ -216,6 +216,7 @@ class RasterProfile:
             to_new = compose(~transform, self.transform)
             changes["gcps"] = tuple(_moved_gcp(point, to_new) for point in self.gcps)
             changes["rpcs"] = None if self.rpcs is None else _moved_rpcs(self.rpcs, to_new)
+            changes["tags"] = _closer(self.tags, to_new)
         return replace(self, **changes).without_statistics()
 
     def without_statistics(self) -> RasterProfile:
@@ -351,6 +352,17 @@ def _without(tags: Tags, prefix: str) -> tuple[Tags, int]:
     general = tags.get("", {})
     kept = {key: text for key, text in general.items() if not key.startswith(prefix)}
     return ({**tags, "": kept} if len(kept) < len(general) else tags), len(general) - len(kept)
+
+
+def _closer(tags: Tags, to_new: Affine) -> Tags:
+    """Tags in which TIFF's pixels an inch or a centimetre are those of the new grid."""
+    general = dict(tags.get("", {}))
+    factors = {"X": math.hypot(to_new.a, to_new.d), "Y": math.hypot(to_new.b, to_new.e)}
+    for axis, factor in factors.items():
+        key = f"TIFFTAG_{axis}RESOLUTION"
+        if key in general:
+            general[key] = f"{np.float32(float(general[key]) * factor):.8g}"  # as GDAL tells it
+    return {**tags, "": general} if general else tags
 
 
 def _moved_gcp(point: Gcp, to_new: Affine) -> Gcp:

@@ -5,6 +5,7 @@ A handle stays open for the next reading of the same file by this process; files
 
 import logging
 import os
+import struct
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ GEOREFERENCES = (
     "RPCCoefficientTag",
 )
 SPLIT = "RGB where channels are expected"
-FAULTS = (OSError, ValueError, RuntimeError, KeyError, IndexError, TypeError, tifffile.TiffFileError)
+FAULTS = (OSError, ValueError, RuntimeError, KeyError, IndexError, TypeError, struct.error, tifffile.TiffFileError)
 """What tifffile, zarr and codecs raise for files that are damaged."""
 
 

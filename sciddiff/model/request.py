@@ -12,6 +12,7 @@ from sciddiff.errors import OptionError
 from sciddiff.model.engine import Restorer
 from sciddiff.model.fit import Fitted
 from sciddiff.model.layout import Layout
+from sciddiff.recipe.schema import Recipe
 from sciddiff.tasks import Instrument
 
 
@@ -91,6 +92,8 @@ def surveyed(model: Restorer, fitted: Fitted, request: Request) -> Request:
     OptionError
         It asks for what the model, or the image, has no use for.
     """
+    if request.steps > 1:
+        refuse_noise_alone(model.recipe)
     if request.guidance.scale != 1 and not model.task.generative:
         raise OptionError("this model cannot be guided: there are no conditions that it may do without")
     if request.strength < 1 and fitted.changed is None:
@@ -100,6 +103,29 @@ def surveyed(model: Restorer, fitted: Fitted, request: Request) -> Request:
     others = {name: [_in_order(each) for each in given if each] for name, given in fitted.others.items()}
     found = model.task.survey(fitted.image, others, request.instrument)
     return replace(request, instrument={**found, **request.instrument})
+
+
+def refuse_noise_alone(recipe: Recipe) -> None:
+    """Raise where samples are wanted of a model that learned from noise alone.
+
+    Parameters
+    ----------
+    recipe
+        Of the model.
+
+    Raises
+    ------
+    OptionError
+        See `of_noise_alone`.
+    """
+    if of_noise_alone(recipe):
+        raise OptionError(f"{recipe.name} learned from noise alone: it has a posterior mean (steps=1) and no samples")
+
+
+def of_noise_alone(recipe: Recipe) -> bool:
+    """Whether a recipe teaches nothing but noise, of which no spread can be learned."""
+    sources = recipe.data.train
+    return bool(sources) and all(source.noisy_only for source in sources)
 
 
 def _in_order(fitted: Fitted) -> xr.DataArray:

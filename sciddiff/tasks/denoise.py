@@ -1,6 +1,7 @@
 """Noise of light and electronics taken off one image of a microscope, or of any camera with the law Var = a E + b."""
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,10 +13,11 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from sciddiff.baselines import denoising
-from sciddiff.errors import OptionError
+from sciddiff.errors import InputError, OptionError
+from sciddiff.io.profile import RasterProfile
 from sciddiff.physics import anscombe, thinning
 from sciddiff.physics.fractal import uniform
-from sciddiff.physics.noise_estimation import LAW, noise_law
+from sciddiff.physics.noise_estimation import LAW, Double, noise_law
 from sciddiff.recipe.tasks import Denoise as Settings
 from sciddiff.tasks import beside, local, wiener
 from sciddiff.tasks.base import (
@@ -45,6 +47,10 @@ CLIPPED = (0.99, 1.0)
 """Range of the quantile that becomes the last byte."""
 INFLATED, INFLATION = 0.25, 1.5
 """Share of the estimated laws that took texture for noise, and the largest logarithm by which they are too high."""
+FEW = 1.0
+"""Variance at the mean, in squared counts, below which rounding to whole counts is felt."""
+BLANK = 1e-6
+"""Noise that a blank channel is said to have, over its value: too little to change it."""
 STRENGTHS = {"gaussian": 1.4, "non-local means": 0.8, "cosine": 3.0}
 """Of the classical methods that results are compared with."""
 TRUST_OF_HALF = 0.05
@@ -108,7 +114,7 @@ class Denoise(OneImage):
         Raises
         ------
         InputError
-            There is nothing to estimate from; see `noise_law`.
+            There is nothing to estimate from, see `noise_law`; a blank channel is kept, with a warning.
         OptionError
             What is told is out of its range, or is neither.
         """
@@ -117,11 +123,18 @@ class Denoise(OneImage):
         known = checked(told, limits, task="denoising")
         if len(known) == len(LIMITS):
             return known
-        told_of = partial(_of_channel, known)
-        laws = [
-            noise_law(sampled(image.isel(band=at)), gain=told_of("gain", at), variance=told_of("variance", at))
-            for at in range(channels)
-        ]
+        laws, whole, few = [], _whole_numbers(image), []
+        for at, channel in enumerate(image["band"].values):
+            planes = sampled(image.isel(band=at))
+            told_of = {name: numbers[at % len(numbers)] for name, numbers in known.items()}
+            try:
+                laws.append(_law_of(planes, told_of, channel=str(channel)))
+            except InputError as error:
+                raise error if channels == 1 else InputError(f"channel {channel}: {error}") from error
+            few += [str(channel)] if whole and _is_below_one(planes, laws[-1]) else []
+        if few:
+            text = f"the noise of {', '.join(few)} is less than one count, and the result comes in whole numbers"
+            warnings.warn(f"{text}: give the image as float32 to keep what lies between them", stacklevel=2)
         gains, variances = zip(*laws, strict=True)
         return {"gain": gains, "variance": variances}
 
@@ -280,9 +293,26 @@ class Denoise(OneImage):
         return torch.from_numpy(np.stack(done))[:, None].to(image)
 
 
-def _of_channel(told: Instrument, name: str, at: int) -> float | None:
-    """A number that was told for each channel, or one for all."""
-    return told[name][at % len(told[name])] if name in told else None
+def _law_of(planes: Double, told: Mapping[str, float], *, channel: str) -> tuple[float, float]:
+    """The law of one channel; next to no noise where it is blank, as of a lamp that was off, so that it is kept."""
+    values = planes[np.isfinite(planes)]
+    if told or (values.size and np.ptp(values)):
+        return noise_law(planes, gain=told.get("gain"), variance=told.get("variance"))
+    warnings.warn(f"channel {channel} is blank, one value everywhere: it has no noise to take off", stacklevel=2)
+    return 0.0, max((BLANK * abs(values[0])) ** 2 if values.size else 1.0, BLANK**4)
+
+
+def _is_below_one(planes: Double, law: tuple[float, float]) -> bool:
+    values = planes[np.isfinite(planes)]
+    return bool(values.size and np.ptp(values) and law[0] * values.mean() + law[1] < FEW)
+
+
+def _whole_numbers(image: xr.DataArray) -> bool:
+    """Whether the file holds, and so the result will hold, whole numbers with a unit of one."""
+    profile = image.encoding.get("raster")
+    if not isinstance(profile, RasterProfile) or np.dtype(profile.dtype).kind not in "iu":
+        return False
+    return all(band.identity for band in profile.radiometry)
 
 
 def _column(numbers: Tensor) -> Tensor:

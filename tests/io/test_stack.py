@@ -118,6 +118,17 @@ def test_an_imagej_hyperstack_says_sizes_names_and_times(tmp_path: Path) -> None
     assert np.array_equal(image.values, in_order(pixels, "TZCYX"))
 
 
+def test_what_imagej_says_and_we_do_not_keep_is_named(tmp_path: Path) -> None:
+    labels, region = [f"plane {number}" for number in range(4)], b"Iout"
+    tifffile.imwrite(tmp_path / "z.tif", numbers((4, 8, 9)), imagej=True, metadata={"axes": "ZYX", "Labels": labels})
+    assert io.open(tmp_path / "z.tif").encoding["stack"].left_out == ("labels of planes",)
+    told = {"axes": "CYX", "Labels": labels[:2], "Overlays": [region], "ROI": region}
+    tifffile.imwrite(tmp_path / "c.tif", numbers((2, 8, 9)), imagej=True, metadata=told)
+    stack = io.open(tmp_path / "c.tif").encoding["stack"]
+    assert stack.names == ("plane 0", "plane 1")
+    assert stack.left_out == ("overlays", "region of interest")
+
+
 @pytest.mark.parametrize(("unit", "interval"), [("min", 150.0), ("ms", 0.0025), ("frame", None)])
 def test_imagej_counts_time_in_the_unit_that_it_names(tmp_path: Path, unit: str, interval: float | None) -> None:
     path = tmp_path / "movie.tif"
@@ -292,6 +303,15 @@ def test_files_that_cannot_be_used_are_refused(
     with pytest.raises(InputError, match=message) as caught:
         sciddiff.open(path, axes=axes)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("length", [0, 3, 4, 6, 8, 100])
+def test_a_file_of_which_hardly_anything_arrived_is_refused(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "a.ome.tif"
+    bad_ome(path)
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(InputError, match=r"a\.ome\.tif: cannot be opened as a stack"):
+        sciddiff.open(path)
 
 
 def test_rgb_is_channels_if_that_is_said(tmp_path: Path) -> None:

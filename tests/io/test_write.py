@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
+import tifffile
 import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
@@ -208,6 +209,24 @@ def test_statistics_of_other_pixels_are_named_as_dropped(zoo, tmp_path):
         io.save(io.open(path)[:, 1:], tmp_path / "crop.tif")
     with rasterio.open(tmp_path / "crop.tif") as src:
         assert src.tags(1) == {"KEEP": "me"}
+
+
+def test_pixels_a_centimetre_of_plain_tiffs_follow_the_grid(tmp_path):
+    sides = 1e4 / 0.065, 1e4 / 0.3
+    tifffile.imwrite(tmp_path / "in.tif", np.ones((8, 8), np.uint16), resolution=sides, resolutionunit="CENTIMETER")
+    image = io.open(tmp_path / "in.tif")
+    fine = io.grid_of(image).zoom_out(1 / 2)
+    io.save(image[:, 1:, 1:], tmp_path / "crop.tif")
+    with RasterWriter(
+        tmp_path / "fine.tif", grid=fine, bands=list(image.band.values), profile=image.encoding["raster"].rescaled(2)
+    ) as writer:
+        writer.write(np.ones((1, 16, 16)), np.ones((1, 16, 16), bool), 0, 0)
+    for name, ratio in {"crop": 1, "fine": 2}.items():
+        with tifffile.TiffFile(tmp_path / f"{name}.tif") as tiff:
+            tags = tiff.pages.first.tags
+            found = [np.divide(*tags[f"{axis}Resolution"].value) for axis in "XY"]
+            assert found == pytest.approx([ratio * side for side in sides]), name
+            assert tags["ResolutionUnit"].value == 3
 
 
 # --- images that are not from a file as they stand

@@ -1,9 +1,11 @@
 """Denoising: the law of the noise told or measured, free of the camera's unit, and the laws every task holds."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 import xarray as xr
 from affine import Affine
@@ -11,6 +13,7 @@ from odc.geo.geobox import GeoBox
 
 from sciddiff import io
 from sciddiff.errors import InputError, OptionError, RecipeError
+from sciddiff.evaluation.compare import compare
 from sciddiff.io.image import assemble
 from sciddiff.model import Model, build, load
 from sciddiff.model.fit import fit_all
@@ -161,6 +164,18 @@ def test_samples_differ_by_what_the_noise_leaves_open(model: Model) -> None:
     assert 0 < float(result["std"].mean()) < 20
 
 
+def test_a_model_of_noise_alone_has_no_samples() -> None:
+    alone = build(parse_recipe(RECIPE + "data: {train: [{path: a.tif, noisy_only: true}]}\n"))
+    image = image_of(exposed(50, side=32)[1][0].numpy())
+    assert set(alone.predict(image, instrument=LAW)) == {"mean"}
+    for asked in ({"steps": 3}, {"steps": 3, "samples": 4}):
+        with pytest.raises(OptionError, match=r"noise learned from noise alone.*steps=1.*no samples"):
+            alone.predict(image, instrument=LAW, **asked)
+    scored = compare(alone, image_of(exposed(50)[0][0].numpy())).scores
+    assert "posterior mean" in scored
+    assert "sample" not in scored
+
+
 def test_an_image_without_a_law_is_refused(task: Denoise) -> None:
     blank = {"image": torch.zeros(1, 1, 8, 8)}
     with pytest.raises(OptionError, match=r"needs gain and variance.*got neither"):
@@ -191,6 +206,37 @@ def test_the_survey_finds_the_law_of_an_image_and_of_a_stack(task: Denoise) -> N
         clean = exposed(300, side=256)[0].numpy()
         told, true = (law["gain"][0] * clean + law["variance"][0] for law in (found, LAW))
         assert 0.8 < np.median(told / true) < 1.25
+
+
+def test_rounding_that_is_coarser_than_the_noise_is_warned_of(task: Denoise, tmp_path: Path) -> None:
+    counts = np.random.default_rng(0).poisson(0.5 * scene()[0].numpy())
+    for peak, kind, warned in ((1, "uint8", True), (1, "float32", False), (9, "uint8", False)):
+        path = tmp_path / f"{peak}_{kind}.tif"
+        tifffile.imwrite(path, (counts[0] * peak).astype(kind), metadata={"axes": "YX"}, ome=True)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            task.survey(io.open(path))
+        assert any("less than one count" in str(each.message) for each in caught) == warned
+
+
+@pytest.mark.parametrize("level", [0.0, 1e-5, 200.0, 60000.0, np.nan])
+def test_a_blank_channel_is_kept_beside_others(model: Model, level: float) -> None:
+    noisy = exposed(50)[1][0].numpy()
+    both = np.concatenate([noisy, np.full_like(noisy, level)])
+    grid = GeoBox(both.shape[1:], Affine.identity(), None)
+    image = io.from_array(both, grid=grid, bands=["light", "off"], valid=np.isfinite(both))
+    with pytest.warns(UserWarning, match="channel off is blank"):
+        result = model.predict(image)["mean"].values
+    np.testing.assert_array_equal(result[:1], model.predict(image_of(noisy))["mean"].values)
+    np.testing.assert_allclose(result[1], both[1], rtol=2e-6, atol=1e-10)
+
+
+def test_a_channel_without_a_law_is_named(task: Denoise) -> None:
+    both = np.concatenate([exposed(50)[1][0].numpy(), np.zeros((1, 128, 128), np.float32)])
+    both[1, 3, 5] = 1
+    image = io.from_array(both, grid=GeoBox((128, 128), Affine.identity(), None), bands=["light", "speck"])
+    with pytest.raises(InputError, match="channel speck: almost all blocks are constant"):
+        task.survey(image)
 
 
 @pytest.mark.parametrize(
