@@ -359,7 +359,11 @@ def _misfit(
 ) -> float:
     """RMSE of the degraded result against the main image, where no invalid pixel takes part; NaN if not defined."""
     filled = np.where(valid, result, np.nan).astype(np.float64)
-    fill_invalid(filled, valid, fallback=[float(band[known].mean()) for band, known in zip(result, valid)])
+    fill_invalid(
+        filled,
+        valid,
+        fallback=[float(band[known].mean()) if known.any() else 0.0 for band, known in zip(result, valid)],
+    )
     image = obs.inputs[model.task.inputs[0].name]
     again, holes = (
         model.task.degrade(_in_model(model, fitted, part).to(image.dtype), obs)

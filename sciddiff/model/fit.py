@@ -397,7 +397,9 @@ def _match(recipe: Recipe, image: xr.DataArray, names: list[str]) -> list[int | 
     try:
         found = dict(zip(required, io.match_bands(required, names, sensor=recipe.task.sensor), strict=True))
     except InputError as error:
-        raise InputError(f"the model needs {wanted(recipe)}; got {describe(image)} ({error})") from error
+        said = str(error).removeprefix(f"needs {', '.join(required)}; got {io.describe_bands(names)}").strip(" ()")
+        more = f" ({said})" if said else ""
+        raise InputError(f"the model needs {wanted(recipe)}; got {describe(image)}{more}") from error
     for band in recipe.optional_bands:
         try:
             found[band] = io.match_bands([band], names, sensor=recipe.task.sensor)[0]

@@ -10,13 +10,14 @@ import rasterio
 import torch
 from affine import Affine
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 from torch import Tensor
 
 import sciddiff
 from sciddiff import io
 from sciddiff.errors import InputError, OptionError
 from sciddiff.inference import assemble_file, plan_file, predict_file
-from sciddiff.model import Model, build
+from sciddiff.model import Model, build, load
 from sciddiff.recipe import parse_recipe
 from sciddiff.tasks import Condition, Input, Instrument, Observation, OneImage, known_name
 from tests.laws.test_identity import build_blank
@@ -228,3 +229,14 @@ def sciddiff_grid(shape: tuple[int, int], size: float) -> io.image.GeoBox:
     from odc.geo.geobox import GeoBox
 
     return GeoBox(shape, Affine(size, 0, 0, 0, -size, 0), "EPSG:32631")
+
+
+def test_bands_that_lack_are_named_once() -> None:
+    model = load("sr-sentinel2-x4")
+    grid = GeoBox((16, 16), Affine(10, 0, 0, 0, -10, 0), "EPSG:32633")
+    for bands, told in ((["slope", "aspect"], "got slope, aspect at 10 m"), (["B02", "B03", "B04"], "(missing: B08)")):
+        image = io.from_array(np.zeros((len(bands), 16, 16), np.float32), grid=grid, bands=bands)
+        with pytest.raises(InputError) as caught:
+            model.predict(image)
+        assert str(caught.value).count("needs") == 1
+        assert str(caught.value).endswith(told)
