@@ -119,7 +119,7 @@ class Pansharpen(OneImage):
         numbers = self._numbers(gains, level, offset, gain_known=known, noise_known=known * ("noise" in given))
         images = {name: inputs[name] for name in ("image", "pan")}
         if known_name("image") in inputs and known_name("pan") in inputs:
-            fine = F.max_pool2d(inputs[known_name("pan")].amax(1, keepdim=True), self.ratio)
+            fine = F.max_pool2d(inputs[known_name("pan")].amax(1, keepdim=True), self.ratio, ceil_mode=True)
             images[MET] = ((inputs[known_name("image")] > 0) | (fine == 0)).to(image)
         return Observation(images, {"gain": gains, "offset": offset}, numbers)
 

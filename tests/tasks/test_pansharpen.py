@@ -18,6 +18,8 @@ from sciddiff.errors import InputError, OptionError
 from sciddiff.evaluation.metrics import ergas
 from sciddiff.io.align import aligned
 from sciddiff.model import Model, build, restore
+from sciddiff.model.fit import fit_all
+from sciddiff.model.reading import observe_whole
 from sciddiff.physics import sensor
 from sciddiff.recipe import load_recipe, parse_recipe, shipped_recipes
 from sciddiff.tasks import Observation, build_task
@@ -185,6 +187,14 @@ def test_an_edge_beyond_which_the_guide_goes_on_is_as_good_as_the_middle(
     for method in (task.base, lambda obs: task.project(task.base(obs), obs)):
         wrong, least = (float((method(obs) - clean[:, :2])[..., ring].square().mean()) for obs in (part, whole))
         assert wrong < 1.5 * least
+
+
+def test_a_whole_guide_that_ends_within_a_pixel_of_the_image_is_fused() -> None:
+    model = random_model()
+    image, guide = pair(2)  # 75 x 93 pixels of the guide
+    obs = observe_whole(model, fit_all(model.recipe, model.task, image, {"pan": [guide]}))
+    for name, method in model.task.baselines().items():
+        assert method(obs).shape[2:] == guide.shape[1:], name
 
 
 def test_unknown_and_impossible_numbers_are_refused(task: Pansharpen) -> None:
