@@ -196,16 +196,18 @@ class Dehaze(OneImage):
         smooth = box_mean(clearest.clamp_min(T_MIN), SMOOTH)
         both = torch.cat([smooth, around], 1)
         fine = F.interpolate(both, scale_factor=CELL, mode="bilinear", align_corners=False)[..., :h, :w]
-        return torch.maximum(fine[:, :1], self._under_white(image[..., :h, :w], light)), fine[:, 1:]
+        return torch.maximum(fine[:, :1], self._under_white(obs.inputs["image"], light)), fine[:, 1:]
 
     def _darkest(self, image: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
         """Darkest values of `NEAR` and of `WIDE` cells around each cell: of possible ones, wherever there are any."""
         impossible = ((image < IMPOSSIBLE) & (there > 0)).any(1, keepdim=True)
-        found = []
-        for side in (NEAR, WIDE):
-            possible, least = (_least(each, side) for each in (image.masked_fill(impossible, math.inf), image))
-            found.append(torch.where(possible.isfinite(), possible, least))
-        return found[0], found[1]
+        cells = [_cells(each) for each in (image.masked_fill(impossible, math.inf), image)]
+
+        def darkest(side: int) -> Tensor:
+            possible, least = (-F.max_pool2d(-each, side, stride=1, padding=side // 2) for each in cells)
+            return torch.where(possible.isfinite(), possible, least)
+
+        return darkest(NEAR), darkest(WIDE)
 
     def base(self, obs: Observation) -> Tensor:
         """Inverse of the model with the haze that the darkest objects near allow in every band."""
@@ -282,10 +284,9 @@ class Dehaze(OneImage):
         return run
 
 
-def _least(image: Tensor, side: int) -> Tensor:
-    """Least mean of 2 x 2 pixels in each cell and those around it, `side` x `side` cells."""
-    cells = -F.max_pool2d(-F.avg_pool2d(image, 2), CELL // 2)
-    return -F.max_pool2d(-cells, side, stride=1, padding=side // 2)
+def _cells(image: Tensor) -> Tensor:
+    """Least mean of 2 x 2 pixels in each cell."""
+    return -F.max_pool2d(-F.avg_pool2d(image, 2), CELL // 2)
 
 
 Classical = Callable[[NDArray[np.floating], Sequence[float]], NDArray[np.floating]]
