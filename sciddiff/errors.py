@@ -1,5 +1,8 @@
 """Every error a user can meet. Each says what happened, with which values, and what to do."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class SciddiffError(Exception):
     """Base of all errors raised on purpose; `exit_code` is what the command line returns."""
@@ -53,3 +56,20 @@ class InterruptedRun(SciddiffError):
     """A run stopped by a signal; the same command continues it."""
 
     exit_code = 75
+
+
+@contextmanager
+def about(path: str) -> Iterator[None]:
+    """Say of which file an input error is, where it does not say so itself.
+
+    Parameters
+    ----------
+    path
+        Of the file or folder.
+    """
+    try:
+        yield
+    except InputError as error:
+        if path in str(error):
+            raise
+        raise InputError(f"{path}: {error}") from error

@@ -129,14 +129,15 @@ def _scenes(
     from dataclasses import asdict
     from tempfile import TemporaryDirectory
 
-    from sciddiff.evaluation import compare_known, known_scene, named
+    from sciddiff.errors import about
+    from sciddiff.evaluation import compare_known, known_scene
     from sciddiff.evaluation.benchmark import best_classical, over_scenes
     from sciddiff.evaluation.benchmark_report import write_benchmark
 
     comparisons = {}
     with Progress(ctx, "benchmark") as progress, TemporaryDirectory(prefix="sciddiff-") as scratch:
         for done, path in enumerate(data, start=1):
-            with named(path):
+            with about(path):
                 known = known_scene(model, path, Path(scratch, str(done)))
                 comparisons[path] = compare_known(model, known, steps=steps or 3, seed=seed, instrument=instrument)
             progress(done, len(data))

@@ -3,7 +3,7 @@
 from sciddiff.evaluation.calibrate import calibrate
 from sciddiff.evaluation.compare import Comparison, Scores, compare, compare_known, judge
 from sciddiff.evaluation.evaluate import Evaluation, evaluate
-from sciddiff.evaluation.known import Known, known_files, known_image, known_scene, named
+from sciddiff.evaluation.known import Known, known_files, known_image, known_scene
 from sciddiff.evaluation.report import write_report
 
 __all__ = [
@@ -19,6 +19,5 @@ __all__ = [
     "known_files",
     "known_image",
     "known_scene",
-    "named",
     "write_report",
 ]

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from sciddiff import io
-from sciddiff.errors import InputError, OptionError
+from sciddiff.errors import InputError, OptionError, about
 from sciddiff.evaluation.calibration import Double, conformal_scores, scenes_scale
-from sciddiff.evaluation.known import TRUTH, Known, files_in, known_scene, named
+from sciddiff.evaluation.known import TRUTH, Known, files_in, known_scene
 from sciddiff.io.scene import files_of
 from sciddiff.model import Model
 from sciddiff.model.request import refuse_noise_alone
@@ -101,7 +101,7 @@ def calibrate(
     with TemporaryDirectory(prefix="sciddiff-") as scratch:
         pairs = {}
         for at, scene in enumerate(dict.fromkeys(scenes)):
-            with named(scene):
+            with about(scene):
                 pairs[scene] = known_scene(model, scene, Path(scratch, str(at)))
         on = [{"name": Path(scene).name, "sha256": _digest(scene)} for scene in pairs]
         before = after = _doubts(model, pairs, ask, partial(_tell, progress, 0, len(pairs)))
@@ -162,7 +162,7 @@ def _digest(scene: str) -> str | None:
 def _doubts(model: Model, pairs: Mapping[str, Known], ask: Ask, step: Callable[[int], None]) -> list[Doubt]:
     found = []
     for scene, pair in pairs.items():
-        with named(scene):
+        with about(scene):
             found.append(_doubt(model, pair, ask))
         step(len(found))
     return found

@@ -2,8 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -104,23 +103,6 @@ def known_image(model: Model, clean: xr.DataArray) -> Known:
         A band is missing, nothing is valid, or the image is smaller than one pixel of the main input.
     """
     return _known(model, simulate_image(model.recipe, clean), simulated=True)
-
-
-@contextmanager
-def named(scene: str) -> Iterator[None]:
-    """Say of which of several scenes an error is.
-
-    Parameters
-    ----------
-    scene
-        Its path.
-    """
-    try:
-        yield
-    except InputError as error:
-        if scene in str(error):
-            raise
-        raise InputError(f"{scene}: {error}") from error
 
 
 def known_files(model: Model, files: Mapping[str, str], *, simulated: bool) -> Known:

@@ -11,7 +11,7 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from sciddiff import io
-from sciddiff.errors import InputError, OutputError
+from sciddiff.errors import InputError, OutputError, about
 from sciddiff.inference.key import Inputs, absolute, asked, full_key, provenance
 from sciddiff.inference.outputs import outputs_of, refuse_outputs
 from sciddiff.io.metadata import file_bands
@@ -193,11 +193,9 @@ def make_plan(
     pixels = pixels_of(fitted, model.task)
     needs = _disk(products, pixels)
     _refuse_disk(products[0].path, needs)
-    try:
+    with about(source):
         layout = lay_out(model, fitted, tile=tile, tolerance=tolerance)
         wanted, request = request, surveyed(model, fitted, request)
-    except InputError as error:
-        raise error if source in str(error) else InputError(f"{source}: {error}") from error
     plan = Plan(
         source=absolute(source),
         inputs=others,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Generator
 
 from sciddiff import io
-from sciddiff.errors import InputError, OutputError
+from sciddiff.errors import InputError, OutputError, about
 from sciddiff.inference.simulate_stack import simulate_stack
 from sciddiff.io.align import aligned
 from sciddiff.io.profile import plain_profile
@@ -65,10 +65,8 @@ def simulate_file(
     """
     generator = None if nominal else torch.Generator().manual_seed(seed)
     further = None if guide is None else io.open(guide)
-    try:
+    with about(source):
         images = simulate_image(recipe, io.open(source), guide=further, generator=generator)
-    except InputError as error:
-        raise error if source in str(error) else InputError(f"{source}: {error}") from error
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
