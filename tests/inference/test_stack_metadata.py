@@ -4,7 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import bioio
 import numpy as np
+import ome_zarr_models
+import ome_zarr_models.v05
 import pytest
 import tifffile
 import zarr
@@ -157,12 +160,27 @@ def test_four_times_closer_planes_are_said_to_others(tmp_path: Path, suffix: str
     assert io.open(output).sizes == {"band": 2, "t": 2, "z": 8, "y": 20, "x": 28}
 
 
-@pytest.mark.filterwarnings("ignore:.* than Nyquist of the optics", "ignore:planes are .* apart")
+@pytest.mark.filterwarnings("ignore:As of version", "ignore:.* than Nyquist of the optics", "ignore:planes are .*")
 def test_bioio_reads_results(tmp_path: Path) -> None:
-    bioio = pytest.importorskip("bioio")
-    pytest.importorskip("bioio_ome_tiff")
     predict_file(random_model(), str(make("ome", tmp_path)), tmp_path / "out.ome.tif")
-    image = bioio.BioImage(tmp_path / "out.ome.tif")
+    image, known = bioio.BioImage(tmp_path / "out.ome.tif"), SOURCES["ome"]
     assert image.dims.order == "TCZYX"
     assert image.shape == (2, 2, 2, 40, 56)
-    assert image.channel_names == ["DAPI", "GFP <1>"]
+    assert image.channel_names == known.names
+    sizes = image.physical_pixel_sizes
+    in_micrometres = [IN_MICROMETRES[unit] for unit in known.units[:3]]
+    found = [size * unit for size, unit in zip((sizes.X, sizes.Y, sizes.Z), in_micrometres)]
+    assert found == pytest.approx([known.size[0] / 2, known.size[1] / 2, known.size[2]])
+    assert np.array_equal(image.data, io.open(tmp_path / "out.ome.tif").transpose("t", "band", "z", "y", "x").values)
+
+
+@pytest.mark.filterwarnings("ignore:.* than Nyquist of the optics", "ignore:planes are .* apart")
+@pytest.mark.parametrize("kind", SOURCES)
+def test_ome_zarr_models_reads_results(tmp_path: Path, kind: str) -> None:
+    predict_file(random_model(), str(make(kind, tmp_path)), tmp_path / "out.ome.zarr")
+    image = ome_zarr_models.open_ome_zarr(zarr.open_group(tmp_path / "out.ome.zarr", mode="r"))
+    assert isinstance(image, ome_zarr_models.v05.Image)
+    scales, known = image.ome_attributes.multiscales[0], SOURCES[kind]
+    assert [axis.name for axis in scales.axes] == ["t", "c", "z", "y", "x"]
+    x = scales.datasets[0].coordinateTransformations[0].scale[-1] * IN_MICROMETRES[scales.axes[-1].unit]
+    assert x == pytest.approx(known.size[0] / 2)
