@@ -16,7 +16,7 @@ from sciddiff.inference.simulate import simulate_file, simulate_image
 from sciddiff.io.scene import files_of
 from sciddiff.model import Model
 from sciddiff.model.fit import of_any_size
-from sciddiff.training.levels import lines_onto
+from sciddiff.training.levels import brought_onto
 
 IMAGE = re.compile(r"(\w+)\.(?:ome\.)?(?:tiff?|zarr)")
 """A file of a folder that holds the truth and what was measured of it."""
@@ -155,11 +155,10 @@ def files_in(scene: str) -> dict[str, str]:
 
 
 def _in_unit_of(image: xr.DataArray, truth: xr.DataArray) -> xr.DataArray:
-    lines = lines_onto(truth, image, detail=False) if truth.shape == image.shape else None
-    if lines is None:
+    found = brought_onto(truth, image) if truth.shape == image.shape else None
+    if found is None:
         raise InputError(f"{TRUTH} and image show nothing in common, or differ in size")
-    slopes, starts = (np.reshape(part, (-1, *[1] * (truth.ndim - 1))) for part in zip(*lines, strict=True))
-    return truth.copy(data=_read(truth)[0] * slopes + starts)
+    return found
 
 
 def _warn_trained(model: Model, scene: str, truth: str) -> None:

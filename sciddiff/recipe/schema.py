@@ -283,6 +283,9 @@ class Diffusion(Section):
     """Standard deviation of the logarithm of the noise level."""
     regression_share: Share = 0.5
     """Share of a batch trained as a plain regressor: t = pi/2, state zero."""
+    excess_share: Share = 0.0
+    """Share of the other windows that hold more noise than their noise level says, as the states of a sampler of few
+    steps do where hardly anything is left to know: samples of such places come out less rough."""
     instrument_dropout: Share = 0.3
     """How often the instrument's numbers are hidden, so that one model serves unknown instruments too."""
 

@@ -1,6 +1,7 @@
 """Scenes of tasks that learn from what was really measured: levels, pairs of little and much light, noise alone.
 
-All is affine, band by band: a line is (slope, level), and an image becomes slope image + level.
+All is affine, band by band: a line is (slope, level), and an image becomes slope image + level; that of a pair of
+little and much light changes slowly over the picture.
 """
 
 from collections.abc import Sequence
@@ -19,6 +20,10 @@ Lines = Sequence[tuple[float, float]]
 
 DETAIL = (3, 17)
 """Sides in pixels of the means between which detail lies."""
+SIDE = 129
+"""Side in pixels of the windows in which much light is brought to the unit of little: lamps drift, dyes bleach."""
+FLAT = 0.02
+"""Share of the picture's variance that counts for the common slope in each window, so that it decides in flat ones."""
 LEAST_SHARED = 0.2
 """Correlation below which a reference and what was measured show nothing in common to learn from."""
 
@@ -76,6 +81,39 @@ def lines_onto(clean: xr.DataArray, measured: xr.DataArray, *, detail: bool) -> 
             return None
         lines.append((slope, float(y[both].mean() - slope * x[both].mean())))
     return lines
+
+
+def brought_onto(clean: xr.DataArray, measured: xr.DataArray) -> xr.DataArray | None:
+    """A reference, (band, [t, z,] y, x), in the unit of what was measured of the same pixels, in memory.
+
+    As by `lines_onto`, but along the line of the 129 x 129 pixels around each: the pictures of a pair are taken one
+    after the other, under lamps that drift, of dyes that bleach. Finer differences stay. None where the two have
+    nothing in common.
+    """
+    common = lines_onto(clean, measured, detail=False)
+    if common is None:
+        return None
+    (high, known), (low, seen) = (io.read_window(each, slice(None), slice(None)) for each in (clean, measured))
+    pairs = zip(high, low, known & seen, common, strict=True)
+    return clean.copy(data=np.stack([_locally(x, y, both, common=slope) for x, y, both, (slope, _) in pairs]))
+
+
+def _locally(
+    reference: NDArray[np.floating], other: NDArray[np.floating], both: NDArray[np.bool_], *, common: float
+) -> NDArray[np.float32]:
+    """Along the lines from one plane, or several, to the other, of windows where both are valid."""
+    high, low = (plane.astype(np.float64) for plane in (reference, other))
+    sides = (*[1] * (high.ndim - 2), SIDE, SIDE)
+
+    def mean(plane: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(ndimage.uniform_filter(np.where(both, plane, 0), sides))
+
+    share = np.maximum(mean(np.ones_like(high)), 1 / SIDE**2)
+    x, y = mean(high) / share, mean(low) / share
+    spread, shared = mean(high**2) / share - x**2, mean(high * low) / share - x * y
+    prior = FLAT * high[both].var()
+    slope = np.maximum((shared + prior * common) / (spread + prior), 0)
+    return (y + slope * (high - x)).astype(np.float32)
 
 
 def _detail(plane: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -22,6 +22,7 @@ from sciddiff.training.begin import begun_with, with_centre, with_linear_map
 from sciddiff.training.checkpoint import read_checkpoint, write_checkpoint
 from sciddiff.training.curves import Curves
 from sciddiff.training.ema import Average
+from sciddiff.training.excess import excess
 from sciddiff.training.halo import halo_table
 from sciddiff.training.patches import Prefetched, Scene, open_scenes
 from sciddiff.training.pool import Pool, simulate_group, simulating
@@ -149,6 +150,8 @@ def losses(state: State, batches: Fresh | Pool) -> tuple[Tensor, Tensor]:
     t[trust < 1] = torch.pi / 2  # of a truth with noise only the mean can be learned
     noise = torch.randn(residual.shape, generator=source, device=model.device)
     noise[t == torch.pi / 2] = 0
+    if recipe.diffusion.excess_share:
+        noise = noise * excess(residual, t, share=recipe.diffusion.excess_share, generator=source)
     encoded = model.network.encode(maps.contiguous(memory_format=torch.channels_last), numbers)
     velocity = model.network(diffusion.state(residual, noise, t), t, encoded)
     target = diffusion.velocity_target(residual, noise, t)

@@ -221,15 +221,18 @@ def _measured(scene: Scene, source: Source, file: _File, place: Place, task: Tas
         raise InputError(
             f"{scene.name}: {scene.image.shape} pixels, its noisy image {seen.shape}; a pair needs the same pixels"
         )
-    lines = levels.electron_lines(seen) if task.counts_electrons else ()
-    image = levels.mapped(scene.image, () if lines else levels.clean_lines(scene.image))
-    fit = levels.lines_onto(image, levels.mapped(seen, lines), detail=not task.counts_electrons)
-    if fit is None:
-        return None
     if task.counts_electrons:
-        image = levels.mapped(image, fit)
+        lines = levels.electron_lines(seen)
+        fitted = levels.brought_onto(scene.image, levels.mapped(seen, lines))
+        if fitted is None:
+            return None
+        image = fitted
     else:
-        lines = levels.inverse(fit)
+        image = levels.mapped(scene.image, levels.clean_lines(scene.image))
+        onto = levels.lines_onto(image, seen, detail=True)
+        if onto is None:
+            return None
+        lines = levels.inverse(onto)
     beside = file.noisy.beside(place, task)
     measured = levels.mapped(seen, lines)
     return replace(scene, image=image, guide=measured, mix=np.eye(count), beside=beside, beside_lines=lines)

@@ -23,7 +23,7 @@ from sciddiff.recipe import load_recipe, parse_recipe
 from sciddiff.recipe.schema import Recipe
 from sciddiff.tasks import build_task, wiener
 from sciddiff.tasks.denoise import Denoise
-from sciddiff.training import train
+from sciddiff.training import levels, train
 from sciddiff.training.patches import draw_batch, open_scenes, read_scene
 
 HEAD = """
@@ -355,6 +355,26 @@ def test_pairs_are_brought_to_one_unit_of_electrons(folder: Path) -> None:
     clean, noisy = windows[:, 0], windows[:, 1]
     assert abs((noisy - clean).mean()) < 0.5
     assert 0.8 < ((noisy - clean) ** 2 / clean).mean() < 1.2  # variance = mean
+
+
+def test_a_lamp_that_drifts_between_the_pictures_of_a_pair_is_not_learned(tmp_path: Path) -> None:
+    clean, noisy = exposed(60, side=384)
+    drift = (torch.linspace(0.8, 1.2, 384)[:, None] * clean[0] + 5).numpy()
+    io.save(image_of(drift), tmp_path / "high.tif")
+    io.save(image_of(noisy[0].numpy()), tmp_path / "low.tif")
+    recipe = recipe_of(tmp_path, SOURCES["pairs"])
+    (pair,) = open_scenes(recipe, build_task(recipe), recipe.data.train)
+    assert pair.guide is not None
+    electrons, own = pair.guide.values[0], pair.image.values[0]
+    drifting = pair.image.copy(data=drift)
+    lines = levels.lines_onto(drifting, pair.guide, detail=False)
+    assert lines is not None
+    along = levels.along(drift, lines)[0]
+
+    def apart(reference: np.ndarray) -> float:
+        return float((electrons - reference).reshape(24, 16, 24, 16).mean((1, 3)).var())
+
+    assert apart(own) < 0.2 * apart(along)
 
 
 def test_sources_that_cannot_be_used_are_refused(folder: Path) -> None:
