@@ -30,6 +30,8 @@ LEAST = 8
 """Fourier pixels that a ring must hold to count: that many has the first ring of an image."""
 SMOOTH = 3
 """Rings over which a curve is averaged."""
+STAYS = 5
+"""Rings whose mean must be below a threshold where a curve falls below it: one of few pixels does so by chance."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def frc(
     second: Array,
     *,
     spacing: float | Sequence[float] = 1.0,
-    window: Window = "tukey",
+    window: Window = "hann",
     smooth: int = SMOOTH,
 ) -> Curve:
     """Fourier ring correlation of two images, or shell correlation of two volumes.
@@ -102,7 +104,8 @@ def frc(
     -----
     Re sum F1 conj(F2) / sqrt(sum |F1|^2 sum |F2|^2) over each ring. Of signal of density S under noise of density N
     in each, S / (S + N). At high signal the leakage of the window carries the curve some Fourier pixels beyond a sharp
-    cut-off; Hann's leaks less than Tukey's, and uses less of the image.
+    cut-off: at a signal 20 times the noise, of 256 pixels a side, Hann's to 0.21 for 0.2 cycles a pixel and Tukey's,
+    which uses more of the image, to 0.22.
 
     References
     ----------
@@ -122,7 +125,7 @@ def axis_frc(
     second: Array,
     *,
     spacing: float | Sequence[float] = 1.0,
-    window: Window = "tukey",
+    window: Window = "hann",
     smooth: int = SMOOTH,
     half_angle: float = 20.0,
 ) -> tuple[Curve, ...]:
@@ -159,7 +162,7 @@ def axis_frc(
 
 
 def checkerboard_frc(
-    image: Array, *, spacing: float | Sequence[float] = 1.0, window: Window = "tukey", smooth: int = SMOOTH
+    image: Array, *, spacing: float | Sequence[float] = 1.0, window: Window = "hann", smooth: int = SMOOTH
 ) -> Curve:
     """Correlation of one image with itself: its pixels of even places against those of odd ones.
 
@@ -230,7 +233,7 @@ def half_bit(count: Array | float) -> Double:
 
 
 def resolution(curve: Curve, *, threshold: Threshold = HALVES) -> Resolution:
-    """First frequency at which a curve falls below the threshold, between rings linearly.
+    """First frequency at which a curve falls below the threshold and stays there, between rings linearly.
 
     Parameters
     ----------
@@ -241,7 +244,7 @@ def resolution(curve: Curve, *, threshold: Threshold = HALVES) -> Resolution:
     """
     level = half_bit(curve.count) if threshold == "half-bit" else np.full(curve.count.shape, float(threshold))
     above = curve.correlation - level
-    below = np.flatnonzero(above < 0)
+    below = np.flatnonzero((above < 0) & (_ahead(above, curve.count) < 0))
     if not curve.frequency.size:
         return Resolution(math.inf, 0.0, False)
     if not below.size:
@@ -253,6 +256,14 @@ def resolution(curve: Curve, *, threshold: Threshold = HALVES) -> Resolution:
     low, high = curve.frequency[at - 1 : at + 1]
     found = float(low + share * (high - low))
     return Resolution(1 / found, found, False)
+
+
+def _ahead(values: Double, count: Double) -> Double:
+    """Mean of each ring and those after it, `STAYS` in all, each counted by its Fourier pixels."""
+    sums, counts = (np.concatenate([[0.0], np.cumsum(part)]) for part in (values * count, count))
+    first = np.arange(values.size)
+    last = np.minimum(first + STAYS, values.size)
+    return np.asarray((sums[last] - sums[first]) / (counts[last] - counts[first]))
 
 
 def true_up_to(

@@ -39,11 +39,18 @@ def test_two_noisy_copies_correlate_by_their_signal_to_noise_ratio(shape, window
 @pytest.mark.parametrize("threshold", [1 / 7, 0.5, "half-bit"])
 def test_the_resolution_is_the_cut_off(cutoff: float, threshold: fourier.Threshold):
     image = band_limited(cutoff, (256, 256))
-    curve = fourier.frc(noisy(image, 0.3, 1), noisy(image, 0.3, 2), spacing=0.1, window="hann", smooth=1)
+    curve = fourier.frc(noisy(image, 0.3, 1), noisy(image, 0.3, 2), spacing=0.1, smooth=1)
     found = fourier.resolution(curve, threshold=threshold)
     assert found.frequency * 0.1 == pytest.approx(cutoff, abs=2 / 256)  # two Fourier pixels
     assert found.frequency == pytest.approx(1 / found.length)
     assert not found.limited
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_ring_of_few_fourier_pixels_that_falls_below_by_chance_is_no_resolution(seed: int):
+    image = band_limited(0.2, (256, 256), seed)
+    curve = fourier.frc(noisy(image, 1.0, seed + 10), noisy(image, 1.0, seed + 20))
+    assert fourier.resolution(curve).frequency == pytest.approx(0.2, abs=2 / 256)
 
 
 def test_rings_are_one_pixel_wide_and_hold_every_frequency_up_to_nyquist():
