@@ -51,8 +51,8 @@ def elements(text: str | None, name: str) -> list[Any]:
     return [] if (root := _root(text)) is None else _all(root, name)
 
 
-def profile_from_ome(text: str, *, axes: str, dtype: str, count: int) -> StackProfile:
-    """Return what OME-XML says of its first image.
+def profile_from_ome(text: str, *, axes: str, dtype: str, count: int, file: str = "") -> StackProfile:
+    """Return what OME-XML says of its first image, or of the first with pixels in a file.
 
     Parameters
     ----------
@@ -62,9 +62,11 @@ def profile_from_ome(text: str, *, axes: str, dtype: str, count: int) -> StackPr
         Of the pixels.
     count
         Of channels.
+    file
+        Name of a TIFF of the set that the text tells of.
     """
     root = _root(text)
-    image = None if root is None else _first(root, "Image")
+    image = None if root is None else _image(root, file)
     pixels = None if image is None else _first(image, "Pixels")
     if root is None or image is None or pixels is None:
         return StackProfile(dtype, tuple(Channel(name) for name in channel_names([None] * count)), axes)
@@ -117,6 +119,17 @@ def _all(parent: Any, name: str) -> list[Any]:
 
 def _first(parent: Any, name: str) -> Any:
     return next((element for element in parent.iter() if _name(element) == name), None)
+
+
+def _image(root: Any, file: str) -> Any:
+    images = _all(root, "Image")
+    return next((image for image in images if _is_in(image, root.get("UUID"), file)), images[0] if images else None)
+
+
+def _is_in(image: Any, uuid: str | None, file: str) -> bool:
+    """Whether some pixels of an image are in a file, or nothing is said of files."""
+    links = _all(image, "UUID")
+    return not links or any(link.text == uuid or link.get("FileName", "").lower() == file.lower() for link in links)
 
 
 def _text(parent: Any, name: str) -> str | None:

@@ -9,6 +9,7 @@ import struct
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from sciddiff.errors import InputError
 from sciddiff.io.imagej import profile_from_imagej
-from sciddiff.io.ome_xml import profile_from_ome
+from sciddiff.io.ome_xml import elements, profile_from_ome
 from sciddiff.io.stack_ngff import images_in, open_ngff, profile_from_ngff
 from sciddiff.io.stack_profile import Channel, StackProfile, channel_names
 
@@ -52,10 +53,31 @@ class _Tiff:
 
     def __init__(self, path: str) -> None:
         self.tiff = tifffile.TiffFile(path)
+        if (text := _companion(path, self.tiff)) is not None:
+            self.tiff.close()
+            self.tiff = tifffile.TiffFile(path, omexml=text)
 
     def __del__(self) -> None:
         if "tiff" in self.__dict__:
             self.tiff.close()
+
+
+def _metadata_file(path: str, tiff: Any) -> str | None:
+    """The file beside it that has the OME-XML of a TIFF that is but a part of a set; None of one that has its own."""
+    parts = elements(tiff.ome_metadata, "BinaryOnly")
+    return os.path.join(os.path.dirname(path), parts[0].get("MetadataFile", "")) if parts else None
+
+
+def _companion(path: str, tiff: Any) -> str | None:
+    """What that file says, a TIFF or XML; None where it is not there."""
+    file = _metadata_file(path, tiff)
+    if file is None or not os.path.isfile(file):
+        return None
+    if file.lower().endswith((".tif", ".tiff")):
+        with tifffile.TiffFile(file) as master:
+            return master.ome_metadata
+    with open(file, encoding="utf-8") as text:
+        return text.read()
 
 
 def is_stack_tiff(path: str) -> bool:
@@ -145,7 +167,7 @@ def _tiff(path: str, identity: tuple[int, ...]) -> StackFile:  # noqa: ARG001 - 
     try:
         with _listening() as said:
             owner = _Tiff(path)
-            series = _series(path, owner.tiff)
+            series = _images(path, owner.tiff)[0]
             array = zarr.open_array(series.aszarr(level=0), mode="r")
     except FAULTS as error:
         raise InputError(f"{path}: cannot be opened as a stack: {error}") from error
@@ -156,12 +178,14 @@ def _tiff(path: str, identity: tuple[int, ...]) -> StackFile:  # noqa: ARG001 - 
     return StackFile(series.axes, array, owner)
 
 
-def _series(path: str, tiff: Any) -> Any:
-    """The first image; pages that were written one by one are one."""
+def _images(path: str, tiff: Any) -> list[Any]:
+    """The images with pixels in this file, of a set of files too; pages that were written one by one are one."""
     found = tiff.series
     full = [item for item in found if not item.keyframe.is_reduced and not item.keyframe.is_mask]
+    if tiff.is_ome and len(found) > 1:
+        return [item for item in found if _is_in(item, tiff)] or found
     if tiff.is_ome or tiff.is_imagej or len(full) < 2:
-        return found[0]
+        return found
     pages = [page for page in tiff.pages if not page.keyframe.is_reduced]
     first = pages[0].keyframe
     for number, page in enumerate(pages, 1):
@@ -171,7 +195,12 @@ def _series(path: str, tiff: Any) -> Any:
                 f"{first.shape} of {first.dtype}: no stack; give a file with pages of one shape"
             )
     shape = (len(pages), *first.shape)
-    return tifffile.TiffPageSeries(pages, shape, first.dtype, "I" + first.axes)
+    return [tifffile.TiffPageSeries(pages, shape, first.dtype, "I" + first.axes)]
+
+
+def _is_in(series: Any, tiff: Any) -> bool:
+    """Whether some of an image's pages are in this file; of a set all files stand in one folder."""
+    return any(page is not None and page.parent.filehandle.name == tiff.filehandle.name for page in series.pages)
 
 
 def _refuse_short(path: str, series: Any) -> None:
@@ -277,7 +306,10 @@ def profile_of(path: str, axes: str) -> StackProfile:
         return profile_from_ngff(path, axes=axes, dtype=dtype, count=count)
     tiff = file.owner.tiff
     if tiff.is_ome:
-        return profile_from_ome(tiff.ome_metadata or "", axes=axes, dtype=dtype, count=count)
+        text, name = tiff.ome_metadata or "", tiff.filehandle.name
+        profile = profile_from_ome(text, axes=axes, dtype=dtype, count=count, file=name)
+        lost = _metadata_file("", tiff)
+        return profile if lost is None else replace(profile, left_out=(f"all of {lost} (not there)",))
     if tiff.is_imagej:
         tags = tiff.pages.first.tags
         resolution = (_ratio(tags.get("XResolution")), _ratio(tags.get("YResolution")))
@@ -294,7 +326,7 @@ def images_of(path: str) -> list[str]:
         Of the file.
     """
     owner = stack_file(path).owner
-    return images_in(path) if owner is None else [str(series.name) for series in owner.tiff.series]
+    return images_in(path) if owner is None else [str(series.name) for series in _images(path, owner.tiff)]
 
 
 def _ratio(tag: Any) -> float | None:

@@ -1,0 +1,146 @@
+"""What other programs write beside pixels: sets of files, metadata in a file apart, units, what we do not keep."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from numpy.typing import NDArray
+
+from sciddiff import io
+from sciddiff.errors import InputError
+from tests.io.stacks import numbers, ome_image, ome_text, ome_zarr
+
+UUIDS = ("urn:uuid:aaaaaaaa-0000-0000-0000-000000000000", "urn:uuid:bbbbbbbb-0000-0000-0000-000000000000")
+
+
+def written(path: Path, pixels: NDArray[Any], text: bytes) -> Path:
+    """Pages with OME-XML in the first."""
+    with tifffile.TiffWriter(path) as writer:
+        for number, page in enumerate(pixels):
+            description = None if number else text
+            writer.write(page, description=description, metadata=None, photometric="minisblack", contiguous=False)
+    return path
+
+
+def positions(folder: Path) -> list[Path]:
+    """Two places on the stage, a file each, both of which tell of both, as acquisition programs write them."""
+    images = []
+    for number, uuid in enumerate(UUIDS):
+        data = f'<TiffData IFD="0" PlaneCount="3"><UUID FileName="pos{number}.ome.tif">{uuid}</UUID></TiffData>'
+        size = f'PhysicalSizeX="{number + 1}" PhysicalSizeY="{number + 1}"'
+        images.append(ome_image(number, 3, data, said=size))
+    pixels = numbers((2, 3, 8, 9))
+    texts = [ome_text(images, uuid=uuid) for uuid in UUIDS]
+    return [written(folder / f"pos{number}.ome.tif", pixels[number], texts[number]) for number in range(2)]
+
+
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_file_of_a_set_is_its_own_image(tmp_path: Path, number: int, alone: bool) -> None:
+    files = positions(tmp_path)
+    if alone:
+        files[1 - number].unlink()
+    image = io.open(files[number])
+    assert np.array_equal(image.values[0, 0], numbers((2, 3, 8, 9))[number])
+    stack = image.encoding["stack"]
+    assert (stack.name, stack.names) == (f"image {number}", (f"channel of {number}",))
+    assert stack.pixel_size.x == number + 1
+
+
+@pytest.mark.parametrize("name", ["set.companion.ome", "master.ome.tif"])
+def test_metadata_of_a_set_in_a_file_apart_is_read(tmp_path: Path, name: str) -> None:
+    part, pixels = tmp_path / "part.ome.tif", numbers((3, 8, 9))
+    text = ome_text([f'<BinaryOnly MetadataFile="{name}" UUID="{UUIDS[1]}"/>'], uuid=UUIDS[0])
+    written(part, pixels, text)
+    with pytest.raises(InputError, match="does not say what its axes are"):
+        io.open(part)
+    lone = io.open(part, axes="ZYX")
+    assert lone.encoding["stack"].left_out == (f"all of {name} (not there)",)
+    data = f'<TiffData IFD="0" PlaneCount="3"><UUID FileName="{part.name}">{UUIDS[0]}</UUID></TiffData>'
+    master = ome_text([ome_image(0, 3, data, said='PhysicalSizeX="0.1" PhysicalSizeY="0.2"')], uuid=UUIDS[1])
+    if name.endswith(".tif"):
+        written(tmp_path / name, pixels[:1], master)
+    else:
+        (tmp_path / name).write_bytes(master)
+    part.touch()
+    image = io.open(part)
+    assert np.array_equal(image.values[0, 0], pixels)
+    stack = image.encoding["stack"]
+    assert (stack.pixel_size[:2], stack.names, stack.left_out) == ((0.1, 0.2), ("channel of 0",), ())
+
+
+def test_pages_in_several_ways_of_packing_are_one_image(tmp_path: Path) -> None:
+    pixels = numbers((3, 8, 9))
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        for page, packed in zip(pixels, (None, "zlib", "lzw"), strict=True):
+            writer.write(page, metadata=None, photometric="minisblack", compression=packed)
+    assert np.array_equal(io.open(tmp_path / "a.tif", axes="ZYX").values[0, 0], pixels)  # and nothing is warned of
+
+
+def changed(path: Path, *, further: dict[str, Any] | None = None, **said: Any) -> Path:
+    """An OME-Zarr whose multiscale says something else, and beside it something further."""
+    ome_zarr(path, numbers((2, 8, 9)), "CYX", version="0.4")
+    group = zarr.open_group(path)
+    scales: Any = dict(group.attrs["multiscales"][0])  # type: ignore[index,call-overload,arg-type]
+    group.attrs.update({"multiscales": [{**scales, **said}], **(further or {})})
+    return path
+
+
+def steps(*transforms: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"path": "s0", "coordinateTransformations": list(transforms)}]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"datasets": steps({"type": "scale", "scale": [1, 2]})},
+        {"datasets": steps({"type": "scale", "scale": ["1", "2", "3"]})},
+        {"datasets": steps({"type": "scale", "scale": [1, None, 2]})},
+        {"datasets": steps({"type": "scale", "scale": [1, 1, 1]}, {"type": "translation", "translation": [3]})},
+        {"datasets": [{"path": ""}]},
+        {"axes": [{"type": "space"}] * 3},
+        {"further": {"omero": {"channels": ["red"]}}},
+    ],
+)
+def test_damaged_metadata_of_an_ome_zarr_is_an_error_of_the_input(tmp_path: Path, said: dict[str, Any]) -> None:
+    path = changed(tmp_path / "a.zarr", **said)
+    with pytest.raises(InputError, match=r"a\.zarr: (its multiscales or omero are damaged|cannot be opened as an OME)"):
+        io.open(path)
+
+
+def test_channels_of_an_ome_zarr_may_be_numbers_or_none(tmp_path: Path) -> None:
+    said = {"omero": {"channels": [{"label": 405}]}}
+    assert io.open(changed(tmp_path / "a.zarr", further=said)).encoding["stack"].names == ("405", "channel_2")
+    said = {"omero": {"channels": None}}
+    assert io.open(changed(tmp_path / "b.zarr", further=said)).encoding["stack"].names == ("channel_1", "channel_2")
+
+
+@pytest.mark.parametrize("transforms", [[], [{"type": "identity"}], [{"type": "scale", "path": "scale"}]])
+def test_an_ome_zarr_without_a_scale_has_no_pixel_size(tmp_path: Path, transforms: list[dict[str, Any]]) -> None:
+    stack = io.open(changed(tmp_path / "a.zarr", datasets=steps(*transforms))).encoding["stack"]
+    assert not stack.calibrated
+    assert stack.left_out == ()
+
+
+def test_what_of_an_ome_zarr_is_not_kept_is_named(tmp_path: Path) -> None:
+    axes = [{"name": "c", "type": "channel"}, {"name": "y", "unit": "pixel"}, {"name": "x"}]
+    path = changed(tmp_path / "a.zarr", axes=axes, datasets=steps({"type": "scale", "scale": [1, 2, -0.1]}))
+    zarr.open_group(path).create_group("labels")
+    lost = io.open(path).encoding["stack"].left_out
+    assert lost == ("labels", "scale of Y in no unit of length or time", "scale of X in no unit of length or time")
+
+
+def test_sizes_that_bioformats2raw_says_in_xml_are_kept_where_axes_have_no_unit(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    zarr.create_group(path, zarr_format=2).attrs["bioformats2raw.layout"] = 3
+    bare = [{"name": name} for name in "cyx"]
+    changed(path / "0", axes=bare, datasets=steps({"type": "scale", "scale": [1, 1, 1]}))
+    zarr.create_group(path / "OME", zarr_format=2)
+    said = 'PhysicalSizeX="65" PhysicalSizeXUnit="nm" PhysicalSizeY="0.065" TimeIncrement="3" TimeIncrementUnit="min"'
+    (path / "OME" / "METADATA.ome.xml").write_bytes(ome_text([ome_image(0, 1, "<MetadataOnly/>", said=said)]))
+    stack = io.open(path).encoding["stack"]
+    assert stack.pixel_size[:2] == pytest.approx((0.065, 0.065))
+    assert (stack.pixel_unit.x, stack.time_increment, stack.time_unit) == ("nm", 180, "min")
