@@ -300,6 +300,7 @@ def profile_of(path: str, axes: str) -> StackProfile:
     """
     file = stack_file(path)
     dtype = np.dtype(file.array.dtype).newbyteorder("=").name
+    dtype = "float32" if dtype == "float16" else dtype  # which OME-TIFF lacks
     shape: Mapping[str, int] = dict(zip(axes, file.array.shape, strict=True))
     count = shape.get("C", 1)
     if file.owner is None:
