@@ -30,9 +30,21 @@ OBJECTIVE = (
     "Iris",
 )
 LEFT_OUT = {
-    *("Arc", "Detector", "Dichroic", "Experimenter", "Filament", "Filter", "FilterSet", "ImagingEnvironment", "Laser"),
-    *("LightEmittingDiode", "Plate", "Project", "ROI", "Screen", "StageLabel"),
-    *(f"{kind}Annotation" for kind in ("Boolean", "Comment", "Double", "File", "List", "Long", "Tag", "Term", "XML")),
+    *(
+        "Arc",
+        "Dataset",
+        "Detector",
+        "Dichroic",
+        "Experiment",
+        "Experimenter",
+        "ExperimenterGroup",
+        "Filament",
+        "Filter",
+    ),
+    *("FilterSet", "Folder", "GenericExcitationSource", "ImagingEnvironment", "Laser", "LightEmittingDiode"),
+    *("MicrobeamManipulation", "Plate", "Project", "Rights", "ROI", "Screen", "StageLabel"),
+    *(f"{kind}Annotation" for kind in ("Boolean", "Comment", "Double", "File", "List", "Long", "Tag", "Term")),
+    *("TimestampAnnotation", "XMLAnnotation"),
 }
 """Elements that a profile has no place for."""
 MICROSCOPE = ("Manufacturer", "Model", "SerialNumber", "LotNumber", "Type")
@@ -96,7 +108,7 @@ def profile_from_ome(text: str, *, axes: str, dtype: str, count: int, file: str 
         significant_bits=int(bits) if bits.isdecimal() else None,
         microscope=_kept(_referred(root, image, "InstrumentRef", "Instrument", "Microscope"), MICROSCOPE),
         annotations=tuple(_annotation(element) for element in _all(root, "MapAnnotation")),
-        left_out=tuple(sorted(left_out | _single(planes))),
+        left_out=tuple(sorted(left_out | _single(planes) | _no_sizes(pixels, sizes))),
     )
 
 
@@ -154,6 +166,15 @@ def number_of(text: str | None) -> float | None:
 
 def _positive(number: float | None, unit: str) -> float | None:
     return number if number is not None and number > 0 and micrometres(unit) is not None else None
+
+
+def _no_sizes(pixels: Any, sizes: Spatial) -> set[str]:
+    """Sizes that are none: not above zero, or in a unit that is none; pixels of one pixel say nothing."""
+    told = dict(zip((f"PhysicalSize{axis}" for axis in "XYZ"), sizes, strict=True))
+    told["TimeIncrement"] = _time(pixels, "TimeIncrement")
+    said = {name: f"{pixels.get(name)} {pixels.get(f'{name}Unit', '')}".strip() for name in told if pixels.get(name)}
+    lost = [name for name, number in told.items() if number is None and not said.get(name, "pixel").endswith("pixel")]
+    return {f"{name} of {said[name]}" for name in lost}
 
 
 def _triple(element: Any, pattern: str, default: str) -> tuple[Spatial, Units]:

@@ -9,7 +9,6 @@ import struct
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -19,10 +18,9 @@ import zarr
 from numpy.typing import NDArray
 
 from sciddiff.errors import InputError
-from sciddiff.io.imagej import profile_from_imagej
-from sciddiff.io.ome_xml import elements, profile_from_ome
 from sciddiff.io.stack_ngff import images_in, open_ngff, profile_from_ngff
-from sciddiff.io.stack_profile import Channel, StackProfile, channel_names
+from sciddiff.io.stack_profile import StackProfile
+from sciddiff.io.stack_tiff import profile_from_tiff, text_apart
 
 AXES = "TCZYX"
 GEOREFERENCES = (
@@ -53,31 +51,13 @@ class _Tiff:
 
     def __init__(self, path: str) -> None:
         self.tiff = tifffile.TiffFile(path)
-        if (text := _companion(path, self.tiff)) is not None:
+        if (text := text_apart(path, self.tiff)) is not None:
             self.tiff.close()
             self.tiff = tifffile.TiffFile(path, omexml=text)
 
     def __del__(self) -> None:
         if "tiff" in self.__dict__:
             self.tiff.close()
-
-
-def _metadata_file(path: str, tiff: Any) -> str | None:
-    """The file beside it that has the OME-XML of a TIFF that is but a part of a set; None of one that has its own."""
-    parts = elements(tiff.ome_metadata, "BinaryOnly")
-    return os.path.join(os.path.dirname(path), parts[0].get("MetadataFile", "")) if parts else None
-
-
-def _companion(path: str, tiff: Any) -> str | None:
-    """What that file says, a TIFF or XML; None where it is not there."""
-    file = _metadata_file(path, tiff)
-    if file is None or not os.path.isfile(file):
-        return None
-    if file.lower().endswith((".tif", ".tiff")):
-        with tifffile.TiffFile(file) as master:
-            return master.ome_metadata
-    with open(file, encoding="utf-8") as text:
-        return text.read()
 
 
 def is_stack_tiff(path: str) -> bool:
@@ -95,7 +75,7 @@ def is_stack_tiff(path: str) -> bool:
             first = tiff.pages.first
             if any(name in first.tags for name in GEOREFERENCES):
                 return False
-            if tiff.is_ome or tiff.is_imagej or tiff.is_lsm or first.is_volumetric:
+            if tiff.is_ome or tiff.is_imagej or tiff.is_lsm or tiff.is_stk or first.is_volumetric:
                 return True
             said = first.shaped_description
             if said is not None and '"axes"' in said:
@@ -184,8 +164,10 @@ def _images(path: str, tiff: Any) -> list[Any]:
     full = [item for item in found if not item.keyframe.is_reduced and not item.keyframe.is_mask]
     if tiff.is_ome and len(found) > 1:
         return [item for item in found if _is_in(item, tiff)] or found
-    if tiff.is_ome or tiff.is_imagej or len(full) < 2:
+    if tiff.is_ome or tiff.is_imagej:
         return found
+    if len(full) < 2:
+        return full or found
     pages = [page for page in tiff.pages if not page.keyframe.is_reduced]
     first = pages[0].keyframe
     for number, page in enumerate(pages, 1):
@@ -302,20 +284,9 @@ def profile_of(path: str, axes: str) -> StackProfile:
     dtype = np.dtype(file.array.dtype).newbyteorder("=").name
     dtype = "float32" if dtype == "float16" else dtype  # which OME-TIFF lacks
     shape: Mapping[str, int] = dict(zip(axes, file.array.shape, strict=True))
-    count = shape.get("C", 1)
     if file.owner is None:
-        return profile_from_ngff(path, axes=axes, dtype=dtype, count=count)
-    tiff = file.owner.tiff
-    if tiff.is_ome:
-        text, name = tiff.ome_metadata or "", tiff.filehandle.name
-        profile = profile_from_ome(text, axes=axes, dtype=dtype, count=count, file=name)
-        lost = _metadata_file("", tiff)
-        return profile if lost is None else replace(profile, left_out=(f"all of {lost} (not there)",))
-    if tiff.is_imagej:
-        tags = tiff.pages.first.tags
-        resolution = (_ratio(tags.get("XResolution")), _ratio(tags.get("YResolution")))
-        return profile_from_imagej(tiff.imagej_metadata or {}, resolution, axes=axes, shape=shape, dtype=dtype)
-    return StackProfile(dtype, tuple(Channel(name) for name in channel_names([None] * count)), axes)
+        return profile_from_ngff(path, axes=axes, dtype=dtype, count=shape.get("C", 1))
+    return profile_from_tiff(file.owner.tiff, axes=axes, dtype=dtype, shape=shape)
 
 
 def images_of(path: str) -> list[str]:
@@ -328,12 +299,6 @@ def images_of(path: str) -> list[str]:
     """
     owner = stack_file(path).owner
     return images_in(path) if owner is None else [str(series.name) for series in _images(path, owner.tiff)]
-
-
-def _ratio(tag: Any) -> float | None:
-    if tag is None or not isinstance(tag.value, tuple) or len(tag.value) != 2 or not tag.value[1]:
-        return None
-    return tag.value[0] / tag.value[1]
 
 
 def read_stack_window(

@@ -144,3 +144,83 @@ def test_sizes_that_bioformats2raw_says_in_xml_are_kept_where_axes_have_no_unit(
     stack = io.open(path).encoding["stack"]
     assert stack.pixel_size[:2] == pytest.approx((0.065, 0.065))
     assert (stack.pixel_unit.x, stack.time_increment, stack.time_unit) == ("nm", 180, "min")
+
+
+def lsm(path: Path, pixels: NDArray[Any]) -> Path:
+    """A z-scan of (z, h, w) as Zeiss wrote it: a page a plane, each with a thumbnail behind it."""
+    info = np.zeros((), tifffile.TIFF.CZ_LSMINFO)
+    depth, height, width = pixels.shape
+    said = {"MagicNumber": 67127628, "StructureSize": info.nbytes, "VoxelSizeX": 1e-7, "VoxelSizeY": 2e-7}
+    said |= {"VoxelSizeZ": 5e-7, "DimensionX": width, "DimensionY": height, "DimensionZ": depth, "DimensionTime": 1}
+    for name, number in (said | {"DimensionChannels": 1}).items():
+        info[name] = number
+    tag: Any = [(34412, 1, info.nbytes, info.tobytes(), True)]
+    with tifffile.TiffWriter(path, byteorder="<") as writer:
+        for number, plane in enumerate(pixels):
+            writer.write(plane, metadata=None, photometric="minisblack", extratags=[] if number else tag)
+            writer.write(plane[::2, ::2].copy(), subfiletype=1, metadata=None, photometric="minisblack")
+    return path
+
+
+def test_lsm_files_say_their_voxels(tmp_path: Path) -> None:
+    pixels = numbers((3, 8, 10))
+    image = io.open(lsm(tmp_path / "a.lsm", pixels))
+    assert np.array_equal(image.values[0, 0], pixels)
+    stack = image.encoding["stack"]
+    assert stack.pixel_size == pytest.approx((0.1, 0.2, 0.5))
+    assert stack.left_out == ("tags of lsm",)
+
+
+@pytest.mark.parametrize("name", ["stack", "stack.stk", "stack.flex"])
+def test_a_stack_of_any_suffix_is_all_of_it(tmp_path: Path, name: str) -> None:
+    path, pixels = tmp_path / name, numbers((4, 8, 9))
+    tifffile.imwrite(path, pixels, imagej=True, metadata={"axes": "ZYX"})
+    assert np.array_equal(io.open(path).values[0, 0], pixels)
+    tifffile.imwrite(path, pixels, metadata=None, photometric="minisblack")
+    with pytest.raises(InputError, match="does not say what its axes are"):
+        io.open(path)
+    assert np.array_equal(io.open(path, axes="TYX").values[0, :, 0], pixels)
+
+
+@pytest.mark.parametrize(
+    ("said", "lost"),
+    [
+        ('PhysicalSizeX="-0.1" PhysicalSizeY="0.1"', ("PhysicalSizeX of -0.1",)),
+        ('PhysicalSizeZ="0" PhysicalSizeZUnit="nm"', ("PhysicalSizeZ of 0 nm",)),
+        ('PhysicalSizeX="2" PhysicalSizeXUnit="reference frame"', ("PhysicalSizeX of 2 reference frame",)),
+        ('PhysicalSizeX="1" PhysicalSizeXUnit="pixel"', ()),
+        ('TimeIncrement="2" TimeIncrementUnit="frame"', ("TimeIncrement of 2 frame",)),
+        ('PhysicalSizeX="0.1" TimeIncrement="2"', ()),
+    ],
+)
+def test_sizes_of_ome_that_are_none_are_named(tmp_path: Path, said: str, lost: tuple[str, ...]) -> None:
+    path = written(tmp_path / "a.ome.tif", numbers((3, 8, 9)), ome_text([ome_image(0, 3, "<TiffData/>", said=said)]))
+    assert io.open(path).encoding["stack"].left_out == lost
+
+
+@pytest.mark.parametrize(
+    ("unit", "size"), [("nanometers", 1e-3), ("Micrometres", 1.0), ("inches", 25400.0), ("mm", 1e3), ("furlong", None)]
+)
+def test_units_of_imagej_by_any_name(tmp_path: Path, unit: str, size: float | None) -> None:
+    path = tmp_path / "a.tif"
+    said = {"axes": "ZYX", "unit": unit, "spacing": 1.0}
+    tifffile.imwrite(path, numbers((3, 8, 9)), imagej=True, resolution=(1.0, 1.0), metadata=said)
+    stack = io.open(path).encoding["stack"]
+    assert tuple(stack.pixel_size) == (pytest.approx((size,) * 3) if size else (None,) * 3)
+    assert stack.left_out == (() if size else ("sizes in furlong",))
+
+
+def test_display_ranges_of_imagej_stay_beside_the_pixels(tmp_path: Path) -> None:
+    said = {"axes": "CYX", "Ranges": (0.0, 9.0, 1.0, 8.0)}
+    tifffile.imwrite(tmp_path / "a.tif", numbers((2, 8, 9)), imagej=True, metadata=said)
+    (annotation,) = io.open(tmp_path / "a.tif").encoding["stack"].annotations
+    assert ("Ranges", "(0.0, 9.0, 1.0, 8.0)") in annotation.pairs
+
+
+def test_ways_to_show_pixels_that_are_not_kept_are_named(tmp_path: Path) -> None:
+    pixels, plain = numbers((3, 8, 9), "uint8"), {"metadata": None}
+    colours = np.zeros((3, 256), np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="palette", colormap=colours, **plain)
+    tifffile.imwrite(tmp_path / "b.tif", pixels, photometric="miniswhite", **plain)
+    images = [io.open(tmp_path / name, axes="ZYX") for name in ("a.tif", "b.tif")]
+    assert [image.encoding["stack"].left_out for image in images] == [("colour map",), ("that zero is shown white",)]
