@@ -1,5 +1,6 @@
 """What other programs write beside pixels: sets of files, metadata in a file apart, units, what we do not keep."""
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -224,3 +225,17 @@ def test_ways_to_show_pixels_that_are_not_kept_are_named(tmp_path: Path) -> None
     tifffile.imwrite(tmp_path / "b.tif", pixels, photometric="miniswhite", **plain)
     images = [io.open(tmp_path / name, axes="ZYX") for name in ("a.tif", "b.tif")]
     assert [image.encoding["stack"].left_out for image in images] == [("colour map",), ("that zero is shown white",)]
+
+
+def test_planes_behind_one_page_of_metamorph_are_read(tmp_path: Path) -> None:
+    path, pixels = tmp_path / "a.stk", numbers((4, 8, 9))
+    planes = (3, 1, 2450000, 5, 2450000, 5) * 4  # distances of planes as fractions, and when they were taken
+    own = [(33628, 4, 4, (0, 0, 0, 0), True), (33629, 5, len(planes) // 2, planes, True)]
+    tifffile.imwrite(path, pixels[0], byteorder="<", metadata=None, photometric="minisblack", extratags=own)
+    with tifffile.TiffFile(path) as tiff:
+        start = tiff.pages.first.dataoffsets[0]
+    data = path.read_bytes().replace(struct.pack("<HHI", 33629, 5, 12), struct.pack("<HHI", 33629, 5, 4))
+    path.write_bytes(data[:start] + pixels.tobytes() + data[start + pixels[0].nbytes :])
+    image = io.open(path)
+    assert np.array_equal(image.values[0, 0], pixels)
+    assert image.encoding["stack"].left_out == ("tags of stk",)
