@@ -18,6 +18,7 @@ import zarr
 from numpy.typing import NDArray
 
 from sciddiff.errors import InputError
+from sciddiff.io.restated import with_axes
 from sciddiff.io.stack_ngff import images_in, open_ngff, profile_from_ngff
 from sciddiff.io.stack_profile import StackProfile
 from sciddiff.io.stack_tiff import profile_from_tiff, text_apart
@@ -225,16 +226,20 @@ def settled_axes(path: str, asked: str | None = None) -> str:
         return _asked_axes(path, asked, shape, told)
     if "S" in file.axes:
         raise InputError(
-            f"{path}: {SPLIT}: its axes are {told}; pass axes with C in the place of S (--axes {_guess(file.axes)} "
-            "on the command line), or split the colours into channels"
+            f"{path}: {SPLIT}: its axes are {told}; pass axes with C in the place of S ({_ways(path, file.axes)}), or "
+            "split the colours into channels"
         )
     unknown = [axis for axis, size in zip(file.axes, shape, strict=True) if axis not in AXES and size > 1]
     if unknown or len(set(file.axes)) < len(file.axes):
-        raise InputError(
-            f"{path}: does not say what its axes are ({told}): pass axes=, one letter of TCZYX for each (such as "
-            f"--axes {_guess(file.axes)} on the command line)"
-        )
+        way = f"pass axes=, one letter of TCZYX for each (such as {_ways(path, file.axes)})"
+        way = "mend the axes of its multiscales" if file.owner is None else way
+        raise InputError(f"{path}: does not say what its axes are ({told}): {way}")
     return file.axes
+
+
+def _ways(path: str, axes: str) -> str:
+    """How the axes are told on the command line: not every command has the option."""
+    return f"--axes {_guess(axes)} on the command line, or {with_axes(path, _guess(axes))} in the place of the path"
 
 
 def _guess(axes: str) -> str:

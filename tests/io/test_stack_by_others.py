@@ -239,3 +239,13 @@ def test_planes_behind_one_page_of_metamorph_are_read(tmp_path: Path) -> None:
     image = io.open(path)
     assert np.array_equal(image.values[0, 0], pixels)
     assert image.encoding["stack"].left_out == ("tags of stk",)
+
+
+def test_axes_are_told_in_the_path_too_and_a_zarr_is_mended(tmp_path: Path) -> None:
+    path, pixels = tmp_path / "a.tif", numbers((4, 8, 9))
+    tifffile.imwrite(path, pixels, metadata=None, photometric="minisblack")
+    with pytest.raises(InputError, match=f"axes://ZYX{path} in the place of the path"):
+        io.open(path)
+    assert np.array_equal(io.open(f"axes://ZYX{path}").values[0, 0], pixels)
+    with pytest.raises(InputError, match=r"\? 2, .*: mend the axes of its multiscales"):
+        io.open(changed(tmp_path / "a.zarr", axes=[{"name": name} for name in ("depth", "y", "x")]))
