@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import ome_types
 import pytest
 import tifffile
 import zarr
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from sciddiff import io
 from sciddiff.errors import InputError
+from sciddiff.io.stack import saturated_share
 from tests.io.stacks import numbers, ome_image, ome_text, ome_zarr
 
 UUIDS = ("urn:uuid:aaaaaaaa-0000-0000-0000-000000000000", "urn:uuid:bbbbbbbb-0000-0000-0000-000000000000")
@@ -249,3 +251,21 @@ def test_axes_are_told_in_the_path_too_and_a_zarr_is_mended(tmp_path: Path) -> N
     assert np.array_equal(io.open(f"axes://ZYX{path}").values[0, 0], pixels)
     with pytest.raises(InputError, match=r"\? 2, .*: mend the axes of its multiscales"):
         io.open(changed(tmp_path / "a.zarr", axes=[{"name": name} for name in ("depth", "y", "x")]))
+
+
+def test_what_readers_of_ome_refuse_is_not_written_again(tmp_path: Path) -> None:
+    channel = 'Name="c" AcquisitionMode="Spinning" PinholeSize="wide" PinholeSizeUnit="um" EmissionWavelength="0"'
+    objective = '<Objective ID="Objective:0" LensNA="-1" Correction="PlanApo" Iris="maybe" WorkingDistance="1"/>'
+    image = ome_image(0, 3, "<TiffData/>", said='SignificantBits="0"').replace('Name="channel of 0"', channel)
+    image = image.replace("<Pixels", "<AcquisitionDate>yesterday</AcquisitionDate><Pixels")
+    text = ome_text([f'<Instrument ID="Instrument:0">{objective}</Instrument>', image])
+    opened = io.open(written(tmp_path / "a.ome.tif", numbers((3, 8, 9)), text))
+    lost = ["AcquisitionDate of yesterday", "AcquisitionMode of Spinning", "EmissionWavelength of 0", "Iris of maybe"]
+    lost += ["LensNA of -1", "PinholeSize of wide", "PinholeSizeUnit of um"]
+    assert opened.encoding["stack"].left_out == tuple(lost)
+    assert saturated_share(opened) == 0
+    with pytest.warns(io.RasterWarning, match="AcquisitionMode of Spinning"):
+        io.save(opened, tmp_path / "b.ome.tif")
+    told = ome_types.from_tiff(tmp_path / "b.ome.tif")
+    assert told.instruments[0].objectives[0].correction.value == "PlanApo"
+    assert told.images[0].pixels.significant_bits is None
