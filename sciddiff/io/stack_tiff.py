@@ -9,13 +9,15 @@ import tifffile
 
 from sciddiff.io.imagej import profile_from_imagej
 from sciddiff.io.ome_xml import elements, profile_from_ome
-from sciddiff.io.stack_profile import Channel, Spatial, StackProfile, channel_names
+from sciddiff.io.stack_profile import Annotation, Channel, Spatial, StackProfile, channel_names
 
 PRIVATE = (
     *("andor", "fei", "fluoview", "lsm", "mediacy", "metaseries", "micromanager", "nih", "scanimage", "sem", "sis"),
     *("stk", "tvips"),
 )
 """Formats by the names of tifffile whose own tags a profile has no place for."""
+SHAPE = {"shape", "axes", "truncated"}
+"""What tifffile writes of the pixels in a description, and reads itself."""
 SHOWN = {
     tifffile.PHOTOMETRIC.PALETTE: "colour map",
     tifffile.PHOTOMETRIC.MINISWHITE: "that zero is shown white",
@@ -55,7 +57,7 @@ def _metadata_file(tiff: Any) -> str | None:
 
 
 def profile_from_tiff(tiff: Any, *, axes: str, dtype: str, shape: Mapping[str, int]) -> StackProfile:
-    """Return what a TIFF says: OME-XML, what ImageJ writes, the voxels of LSM.
+    """Return what a TIFF says: OME-XML, what ImageJ writes, the voxels of LSM, a description.
 
     Parameters
     ----------
@@ -82,7 +84,17 @@ def _said(tiff: Any, *, axes: str, dtype: str, shape: Mapping[str, int]) -> Stac
     voxel = tiff.lsm_metadata if isinstance(tiff.lsm_metadata, Mapping) else {}
     metres = (voxel.get(f"VoxelSize{axis}", 0) for axis in "XYZ")
     size = Spatial(*(1e6 * length if length > 0 else None for length in metres))
-    return StackProfile(dtype, tuple(map(Channel, channel_names([None] * count))), axes, pixel_size=size)
+    first, shaped = tiff.pages.first, tiff.shaped_metadata or ()
+    pairs = tuple((key, str(value)) for told in shaped[:1] for key, value in told.items() if key not in SHAPE)
+    return StackProfile(
+        dtype,
+        tuple(map(Channel, channel_names([None] * count))),
+        axes,
+        pixel_size=size,
+        description=None if shaped else first.description or None,
+        acquired=None if first.datetime is None else first.datetime.isoformat(),
+        annotations=(Annotation("tifffile", pairs),) if pairs else (),
+    )
 
 
 def _left_out(tiff: Any) -> Iterator[str]:

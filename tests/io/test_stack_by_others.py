@@ -269,3 +269,13 @@ def test_what_readers_of_ome_refuse_is_not_written_again(tmp_path: Path) -> None
     told = ome_types.from_tiff(tmp_path / "b.ome.tif")
     assert told.instruments[0].objectives[0].correction.value == "PlanApo"
     assert told.images[0].pixels.significant_bits is None
+
+
+def test_descriptions_of_plain_stacks_stay(tmp_path: Path) -> None:
+    pixels, plain = numbers((3, 8, 9)), {"photometric": "minisblack", "datetime": "2023:05:04 10:11:12"}
+    tifffile.imwrite(tmp_path / "a.tif", pixels, metadata=None, description="60x oil", **plain)
+    tifffile.imwrite(tmp_path / "b.tif", pixels, metadata={"axes": "ZYX", "dye": "GFP"}, **plain)
+    first, second = (io.open(tmp_path / name, axes="ZYX").encoding["stack"] for name in ("a.tif", "b.tif"))
+    assert (first.description, first.acquired, first.annotations) == ("60x oil", "2023-05-04T10:11:12", ())
+    assert second.description is None
+    assert second.annotations[0].pairs == (("dye", "GFP"),)
