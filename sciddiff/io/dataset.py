@@ -21,8 +21,26 @@ from sciddiff.io.profile import RasterProfile
 
 Location = str | os.PathLike[str]
 TIFFS = (".tif", ".tiff", ".tf2", ".tf8", ".btf", ".lsm")
+MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""How a TIFF begins, the last two of more than 4 GB."""
 VRT = "<VRTDataset"
 """How the text of a virtual raster begins."""
+
+
+def is_tiff(path: str) -> bool:
+    """Return whether a path is that of a TIFF, by its suffix, or of a local file that begins as one.
+
+    Parameters
+    ----------
+    path
+        Of a file.
+    """
+    if path.lower().endswith(TIFFS):
+        return True
+    if not os.path.isfile(path):
+        return False
+    with open(path, "rb") as file:
+        return file.read(4) in MAGIC
 
 
 @contextmanager

@@ -13,7 +13,11 @@ STRUCTURE = {"ImageJ", "images", "channels", "slices", "frames", "hyperstack", "
 STRUCTURE |= {"unit", "yunit", "zunit", "spacing", "finterval", "tunit", "IJMetadata"}
 """What has a place of its own in a profile, or is none of pixels."""
 
-DROPPED = {"Labels": "labels of planes", "Overlays": "overlays", "ROI": "region of interest"}
+DROPPED = {
+    "Labels": "labels of planes",
+    "Overlays": "overlays",
+    "ROI": "region of interest",
+}
 """What of ImageJ has no place in our files, and what it is called; labels stay where they name the channels."""
 
 
@@ -51,7 +55,11 @@ def profile_from_imagej(
     length = seconds(time_unit)
     channels = _channels(said, shape)
     named = all(channel.name in map(str, said.get("Labels") or ()) for channel in channels)
-    pairs = tuple((key, str(value)) for key, value in said.items() if key not in STRUCTURE and _plain(value))
+    strange = [unit for size, unit in zip(sizes, units, strict=True) if size is None and unit not in {"pixel", ""}]
+    strange += [time_unit] if interval and length is None else []
+    pairs = tuple(
+        (key, str(value)) for key, value in said.items() if key not in STRUCTURE and (_plain(value) or key == "Ranges")
+    )
     return StackProfile(
         dtype,
         channels,
@@ -61,7 +69,10 @@ def profile_from_imagej(
         time_increment=interval * length if interval and length and "T" in axes else None,
         time_unit="s" if length is None else time_unit,
         annotations=(Annotation("imagej", pairs),) if pairs else (),
-        left_out=tuple(what for key, what in DROPPED.items() if said.get(key) and not (key == "Labels" and named)),
+        left_out=(
+            *(what for key, what in DROPPED.items() if said.get(key) and not (key == "Labels" and named)),
+            *(f"sizes in {unit}" for unit in dict.fromkeys(strange) if micrometres(unit) is None),
+        ),
     )
 
 

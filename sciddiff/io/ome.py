@@ -165,7 +165,8 @@ def layout_of(path: Path, profile: RasterProfile | StackProfile, options: Mappin
         An option that it does not know.
     """
     if profile.dtype not in TYPES:
-        raise OutputError(f"{path}: OME-TIFF has no pixels of type {profile.dtype}; write .tif or .zarr")
+        other = ".ome.zarr" if isinstance(profile, StackProfile) else ".tif or .zarr"
+        raise OutputError(f"{path}: OME-TIFF has no pixels of type {profile.dtype}; write {other}")
     given = {name.upper(): text for name, text in options.items()}
     unknown = sorted(set(given) - {"COMPRESS", "LEVEL", "BLOCKSIZE"})
     if unknown:

@@ -1,12 +1,15 @@
 """OME-XML (2016-06 and the earlier ones, whose elements have the same names) read into the profile of a stack."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
 from xml.etree import ElementTree as ET
 
+import numpy as np
+
 from sciddiff.io.stack_profile import Annotation, Channel, Objective, Spatial, StackProfile, Units, channel_names
-from sciddiff.io.units import micrometres, seconds, symbol_of
+from sciddiff.io.units import LENGTHS, micrometres, seconds, symbol_of
 
 CARRIED = (
     "AcquisitionMode",
@@ -30,11 +33,38 @@ OBJECTIVE = (
     "Iris",
 )
 LEFT_OUT = {
-    *("Arc", "Detector", "Dichroic", "Experimenter", "Filament", "Filter", "FilterSet", "ImagingEnvironment", "Laser"),
-    *("LightEmittingDiode", "Plate", "Project", "ROI", "Screen", "StageLabel"),
-    *(f"{kind}Annotation" for kind in ("Boolean", "Comment", "Double", "File", "List", "Long", "Tag", "Term", "XML")),
+    *(
+        "Arc",
+        "Dataset",
+        "Detector",
+        "Dichroic",
+        "Experiment",
+        "Experimenter",
+        "ExperimenterGroup",
+        "Filament",
+        "Filter",
+    ),
+    *("FilterSet", "Folder", "GenericExcitationSource", "ImagingEnvironment", "Laser", "LightEmittingDiode"),
+    *("MicrobeamManipulation", "Plate", "Project", "Rights", "ROI", "Screen", "StageLabel"),
+    *(f"{kind}Annotation" for kind in ("Boolean", "Comment", "Double", "File", "List", "Long", "Tag", "Term")),
+    *("TimestampAnnotation", "XMLAnnotation"),
 }
 """Elements that a profile has no place for."""
+WORDS = {
+    "AcquisitionMode": "WideField LaserScanningConfocalMicroscopy SpinningDiskConfocal SlitScanConfocal "
+    "MultiPhotonMicroscopy StructuredIllumination SingleMoleculeImaging TotalInternalReflection FluorescenceLifetime "
+    "SpectralImaging FluorescenceCorrelationSpectroscopy NearFieldScanningOpticalMicroscopy "
+    "SecondHarmonicGenerationImaging PALM STORM STED TIRF FSM LCM Other BrightField SweptFieldConfocal SPIM",
+    "ContrastMethod": "Brightfield Phase DIC HoffmanModulation ObliqueIllumination PolarizedLight Darkfield "
+    "Fluorescence Other",
+    "Correction": "UV PlanApo PlanFluor SuperFluor VioletCorrected Achro Achromat Fluor Fl Fluar Neofluar Fluotar Apo "
+    "PlanNeofluar Other",
+    "IlluminationType": "Transmitted Epifluorescence Oblique NonLinear Other",
+    "Iris": "true false 1 0",
+    "Type": "Upright Inverted Dissection Electrophysiology Other",
+}
+"""What attributes may say; others than these make a file that readers refuse."""
+NUMBERS = ("CalibratedMagnification", "NDFilter", "PinholeSize", "PockelCellSetting", "WorkingDistance")
 MICROSCOPE = ("Manufacturer", "Model", "SerialNumber", "LotNumber", "Type")
 
 
@@ -51,8 +81,8 @@ def elements(text: str | None, name: str) -> list[Any]:
     return [] if (root := _root(text)) is None else _all(root, name)
 
 
-def profile_from_ome(text: str, *, axes: str, dtype: str, count: int) -> StackProfile:
-    """Return what OME-XML says of its first image.
+def profile_from_ome(text: str, *, axes: str, dtype: str, count: int, file: str = "") -> StackProfile:
+    """Return what OME-XML says of its first image, or of the first with pixels in a file.
 
     Parameters
     ----------
@@ -62,9 +92,11 @@ def profile_from_ome(text: str, *, axes: str, dtype: str, count: int) -> StackPr
         Of the pixels.
     count
         Of channels.
+    file
+        Name of a TIFF of the set that the text tells of.
     """
     root = _root(text)
-    image = None if root is None else _first(root, "Image")
+    image = None if root is None else _image(root, file)
     pixels = None if image is None else _first(image, "Pixels")
     if root is None or image is None or pixels is None:
         return StackProfile(dtype, tuple(Channel(name) for name in channel_names([None] * count)), axes)
@@ -73,8 +105,10 @@ def profile_from_ome(text: str, *, axes: str, dtype: str, count: int) -> StackPr
     place, place_unit = _triple(first, "Position{}", "reference frame")
     size, size_unit = _triple(pixels, "PhysicalSize{}", "µm")
     sizes = Spatial(*(_positive(number, unit) for number, unit in zip(size, size_unit, strict=True)))
-    bits = pixels.get("SignificantBits", "")
     left_out = {name for element in root.iter() if (name := _name(element)) in LEFT_OUT}
+    left_out |= {f"{name} of {text}" for element in root.iter() for name, text in _strange(element)}
+    date = _text(image, "AcquisitionDate")
+    left_out |= {f"AcquisitionDate of {date}"} if date and not _is_date(date) else set()
     return StackProfile(
         dtype,
         _channels(pixels, planes, count),
@@ -90,11 +124,11 @@ def profile_from_ome(text: str, *, axes: str, dtype: str, count: int) -> StackPr
         objective=_objective(root, image),
         name=image.get("Name"),
         description=_text(image, "Description"),
-        acquired=_text(image, "AcquisitionDate"),
-        significant_bits=int(bits) if bits.isdecimal() else None,
+        acquired=date if date and _is_date(date) else None,
+        significant_bits=_bits(pixels.get("SignificantBits", ""), dtype),
         microscope=_kept(_referred(root, image, "InstrumentRef", "Instrument", "Microscope"), MICROSCOPE),
         annotations=tuple(_annotation(element) for element in _all(root, "MapAnnotation")),
-        left_out=tuple(sorted(left_out | _single(planes))),
+        left_out=tuple(sorted(left_out | _single(planes) | _no_sizes(pixels, sizes))),
     )
 
 
@@ -119,6 +153,17 @@ def _first(parent: Any, name: str) -> Any:
     return next((element for element in parent.iter() if _name(element) == name), None)
 
 
+def _image(root: Any, file: str) -> Any:
+    images = _all(root, "Image")
+    return next((image for image in images if _is_in(image, root.get("UUID"), file)), images[0] if images else None)
+
+
+def _is_in(image: Any, uuid: str | None, file: str) -> bool:
+    """Whether some pixels of an image are in a file, or nothing is said of files."""
+    links = _all(image, "UUID")
+    return not links or any(link.text == uuid or link.get("FileName", "").lower() == file.lower() for link in links)
+
+
 def _text(parent: Any, name: str) -> str | None:
     found = next((element for element in parent if _name(element) == name), None)
     return None if found is None or not found.text else str(found.text)
@@ -141,6 +186,15 @@ def number_of(text: str | None) -> float | None:
 
 def _positive(number: float | None, unit: str) -> float | None:
     return number if number is not None and number > 0 and micrometres(unit) is not None else None
+
+
+def _no_sizes(pixels: Any, sizes: Spatial) -> set[str]:
+    """Sizes that are none: not above zero, or in a unit that is none; pixels of one pixel say nothing."""
+    told = dict(zip((f"PhysicalSize{axis}" for axis in "XYZ"), sizes, strict=True))
+    told["TimeIncrement"] = _time(pixels, "TimeIncrement")
+    said = {name: f"{pixels.get(name)} {pixels.get(f'{name}Unit', '')}".strip() for name in told if pixels.get(name)}
+    lost = [name for name, number in told.items() if number is None and not said.get(name, "pixel").endswith("pixel")]
+    return {f"{name} of {said[name]}" for name in lost}
 
 
 def _triple(element: Any, pattern: str, default: str) -> tuple[Spatial, Units]:
@@ -226,13 +280,46 @@ def _wavelength(element: Any, name: str) -> float | None:
     """In nm."""
     number = number_of(element.get(name))
     unit = micrometres(element.get(f"{name}Unit", "nm"))
-    if number is None or unit is None:
+    if number is None or number <= 0 or unit is None:
         return None
     return number if unit == 1e-3 else number * unit * 1e3
 
 
+def _is_date(text: str) -> bool:
+    try:
+        return "T" in text and datetime.fromisoformat(text.strip()) is not None
+    except ValueError:
+        return False
+
+
+def _bits(text: str, dtype: str) -> int | None:
+    known = text.isdecimal() and 0 < int(text) <= 8 * np.dtype(dtype).itemsize
+    return int(text) if known else None
+
+
 def _kept(element: Any, names: Sequence[str]) -> dict[str, str]:
-    return {} if element is None else {name: element.get(name) for name in names if element.get(name)}
+    if element is None:
+        return {}
+    return {name: text for name in names if (text := element.get(name)) and _is_said_well(name, text)}
+
+
+def _is_said_well(name: str, text: str) -> bool:
+    """Whether an attribute that is written again as it was read is one that readers take."""
+    if name in NUMBERS:
+        return number_of(text) is not None
+    if name.endswith("Unit"):
+        return text in LENGTHS or text in ("pixel", "reference frame")
+    return name not in WORDS or text in WORDS[name].split()
+
+
+def _strange(element: Any) -> Iterator[tuple[str, str]]:
+    """Attributes that `_kept` leaves out of an element."""
+    names = {"Channel": CARRIED, "Objective": OBJECTIVE, "Microscope": MICROSCOPE}.get(_name(element), ())
+    yield from ((name, text) for name in names if (text := element.get(name)) and not _is_said_well(name, text))
+    positive = {"Channel": ("EmissionWavelength", "ExcitationWavelength"), "Objective": ("LensNA",)}
+    for name in positive.get(_name(element), ()):
+        if (number := number_of(element.get(name))) is not None and number <= 0:
+            yield name, element.get(name)
 
 
 def _referred(root: Any, image: Any, reference: str, kind: str, inner: str) -> Any:
@@ -254,8 +341,9 @@ def _objective(root: Any, image: Any) -> Objective | None:
     if not found:
         return None
     element = found[0]
+    na = number_of(element.get("LensNA"))
     return Objective(
-        na=number_of(element.get("LensNA")),
+        na=na if na is not None and na > 0 else None,
         magnification=number_of(element.get("NominalMagnification")),
         immersion=element.get("Immersion"),
         refractive_index=None if settings is None else number_of(settings.get("RefractiveIndex")),

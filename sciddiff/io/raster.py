@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from sciddiff.errors import InputError
-from sciddiff.io.dataset import TIFFS, Location, check_length, label, location, opened, remote
+from sciddiff.io.dataset import Location, check_length, is_tiff, label, location, opened, remote
 from sciddiff.io.image import assemble
 from sciddiff.io.metadata import grid_from, read_profile
 from sciddiff.io.pixels import Pixels, lazy_layers
@@ -92,7 +92,7 @@ def _with_tags(profile: RasterProfile, whole: RasterProfile) -> RasterProfile:
 def _open_with_axes(where: str, *, bands: Sequence[str | int] | None, axes: str) -> xr.DataArray:
     from sciddiff.io.stack import open_stack
 
-    if remote(where) or not where.lower().endswith(TIFFS):
+    if remote(where) or not is_tiff(where):
         raise InputError(f"{label(where)}: axes={axes} goes with a local TIFF; other files say what their axes are")
     return open_stack(where, bands=bands, axes=axes)
 
@@ -103,7 +103,7 @@ def _reader(where: str) -> Callable[..., xr.DataArray] | None:
 
     if remote(where):
         return None
-    if where.lower().endswith(TIFFS) and os.path.isfile(where):
+    if os.path.isfile(where) and is_tiff(where):
         return _tiff_reader(where)
     if not is_cube(where):
         return None

@@ -18,10 +18,10 @@ import zarr
 from numpy.typing import NDArray
 
 from sciddiff.errors import InputError
-from sciddiff.io.imagej import profile_from_imagej
-from sciddiff.io.ome_xml import profile_from_ome
+from sciddiff.io.restated import with_axes
 from sciddiff.io.stack_ngff import images_in, open_ngff, profile_from_ngff
-from sciddiff.io.stack_profile import Channel, StackProfile, channel_names
+from sciddiff.io.stack_profile import StackProfile
+from sciddiff.io.stack_tiff import profile_from_tiff, text_apart
 
 AXES = "TCZYX"
 GEOREFERENCES = (
@@ -52,6 +52,9 @@ class _Tiff:
 
     def __init__(self, path: str) -> None:
         self.tiff = tifffile.TiffFile(path)
+        if (text := text_apart(path, self.tiff)) is not None:
+            self.tiff.close()
+            self.tiff = tifffile.TiffFile(path, omexml=text)
 
     def __del__(self) -> None:
         if "tiff" in self.__dict__:
@@ -73,7 +76,7 @@ def is_stack_tiff(path: str) -> bool:
             first = tiff.pages.first
             if any(name in first.tags for name in GEOREFERENCES):
                 return False
-            if tiff.is_ome or tiff.is_imagej or tiff.is_lsm or first.is_volumetric:
+            if tiff.is_ome or tiff.is_imagej or tiff.is_lsm or tiff.is_stk or first.is_volumetric:
                 return True
             said = first.shaped_description
             if said is not None and '"axes"' in said:
@@ -145,7 +148,7 @@ def _tiff(path: str, identity: tuple[int, ...]) -> StackFile:  # noqa: ARG001 - 
     try:
         with _listening() as said:
             owner = _Tiff(path)
-            series = _series(path, owner.tiff)
+            series = _images(path, owner.tiff)[0]
             array = zarr.open_array(series.aszarr(level=0), mode="r")
     except FAULTS as error:
         raise InputError(f"{path}: cannot be opened as a stack: {error}") from error
@@ -156,12 +159,16 @@ def _tiff(path: str, identity: tuple[int, ...]) -> StackFile:  # noqa: ARG001 - 
     return StackFile(series.axes, array, owner)
 
 
-def _series(path: str, tiff: Any) -> Any:
-    """The first image; pages that were written one by one are one."""
+def _images(path: str, tiff: Any) -> list[Any]:
+    """The images with pixels in this file, of a set of files too; pages that were written one by one are one."""
     found = tiff.series
     full = [item for item in found if not item.keyframe.is_reduced and not item.keyframe.is_mask]
-    if tiff.is_ome or tiff.is_imagej or len(full) < 2:
-        return found[0]
+    if tiff.is_ome and len(found) > 1:
+        return [item for item in found if _is_in(item, tiff)] or found
+    if tiff.is_ome or tiff.is_imagej:
+        return found
+    if len(full) < 2:
+        return full or found
     pages = [page for page in tiff.pages if not page.keyframe.is_reduced]
     first = pages[0].keyframe
     for number, page in enumerate(pages, 1):
@@ -171,7 +178,12 @@ def _series(path: str, tiff: Any) -> Any:
                 f"{first.shape} of {first.dtype}: no stack; give a file with pages of one shape"
             )
     shape = (len(pages), *first.shape)
-    return tifffile.TiffPageSeries(pages, shape, first.dtype, "I" + first.axes)
+    return [tifffile.TiffPageSeries(pages, shape, first.dtype, "I" + first.axes)]
+
+
+def _is_in(series: Any, tiff: Any) -> bool:
+    """Whether some of an image's pages are in this file; of a set all files stand in one folder."""
+    return any(page is not None and page.parent.filehandle.name == tiff.filehandle.name for page in series.pages)
 
 
 def _refuse_short(path: str, series: Any) -> None:
@@ -214,16 +226,20 @@ def settled_axes(path: str, asked: str | None = None) -> str:
         return _asked_axes(path, asked, shape, told)
     if "S" in file.axes:
         raise InputError(
-            f"{path}: {SPLIT}: its axes are {told}; pass axes with C in the place of S (--axes {_guess(file.axes)} "
-            "on the command line), or split the colours into channels"
+            f"{path}: {SPLIT}: its axes are {told}; pass axes with C in the place of S ({_ways(path, file.axes)}), or "
+            "split the colours into channels"
         )
     unknown = [axis for axis, size in zip(file.axes, shape, strict=True) if axis not in AXES and size > 1]
     if unknown or len(set(file.axes)) < len(file.axes):
-        raise InputError(
-            f"{path}: does not say what its axes are ({told}): pass axes=, one letter of TCZYX for each (such as "
-            f"--axes {_guess(file.axes)} on the command line)"
-        )
+        way = f"pass axes=, one letter of TCZYX for each (such as {_ways(path, file.axes)})"
+        way = "mend the axes of its multiscales" if file.owner is None else way
+        raise InputError(f"{path}: does not say what its axes are ({told}): {way}")
     return file.axes
+
+
+def _ways(path: str, axes: str) -> str:
+    """How the axes are told on the command line: not every command has the option."""
+    return f"--axes {_guess(axes)} on the command line, or {with_axes(path, _guess(axes))} in the place of the path"
 
 
 def _guess(axes: str) -> str:
@@ -271,18 +287,11 @@ def profile_of(path: str, axes: str) -> StackProfile:
     """
     file = stack_file(path)
     dtype = np.dtype(file.array.dtype).newbyteorder("=").name
+    dtype = "float32" if dtype == "float16" else dtype  # which OME-TIFF lacks
     shape: Mapping[str, int] = dict(zip(axes, file.array.shape, strict=True))
-    count = shape.get("C", 1)
     if file.owner is None:
-        return profile_from_ngff(path, axes=axes, dtype=dtype, count=count)
-    tiff = file.owner.tiff
-    if tiff.is_ome:
-        return profile_from_ome(tiff.ome_metadata or "", axes=axes, dtype=dtype, count=count)
-    if tiff.is_imagej:
-        tags = tiff.pages.first.tags
-        resolution = (_ratio(tags.get("XResolution")), _ratio(tags.get("YResolution")))
-        return profile_from_imagej(tiff.imagej_metadata or {}, resolution, axes=axes, shape=shape, dtype=dtype)
-    return StackProfile(dtype, tuple(Channel(name) for name in channel_names([None] * count)), axes)
+        return profile_from_ngff(path, axes=axes, dtype=dtype, count=shape.get("C", 1))
+    return profile_from_tiff(file.owner.tiff, axes=axes, dtype=dtype, shape=shape)
 
 
 def images_of(path: str) -> list[str]:
@@ -294,13 +303,7 @@ def images_of(path: str) -> list[str]:
         Of the file.
     """
     owner = stack_file(path).owner
-    return images_in(path) if owner is None else [str(series.name) for series in owner.tiff.series]
-
-
-def _ratio(tag: Any) -> float | None:
-    if tag is None or not isinstance(tag.value, tuple) or len(tag.value) != 2 or not tag.value[1]:
-        return None
-    return tag.value[0] / tag.value[1]
+    return images_in(path) if owner is None else [str(series.name) for series in _images(path, owner.tiff)]
 
 
 def read_stack_window(

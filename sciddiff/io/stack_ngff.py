@@ -22,7 +22,7 @@ from sciddiff.io.stack_profile import (
 from sciddiff.io.units import micrometres, seconds, symbol_of
 
 ATTRIBUTE = "sciddiff"
-FAULTS = (OSError, ValueError, KeyError, TypeError, IndexError)
+FAULTS = (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError)
 VERSIONS = ("0.4", "0.5")
 
 
@@ -94,6 +94,8 @@ def open_ngff(path: str) -> tuple[str, Any]:
     try:
         group, scales, _ = _image(path)
         array = group[scales["datasets"][0]["path"]]
+        letters = "".join(_letter(axis) for axis in scales.get("axes", ()))
+        count = len(array.shape)
     except FAULTS as error:
         raise InputError(f"{path}: cannot be opened as an OME-Zarr: {error!r}") from error
     if "axes" not in scales:
@@ -101,9 +103,8 @@ def open_ngff(path: str) -> tuple[str, Any]:
         raise InputError(
             f"{path}: an OME-Zarr of version {version} without axes; versions {', '.join(VERSIONS)} are read"
         )
-    letters = "".join(_letter(axis) for axis in scales["axes"])
-    if len(letters) != len(array.shape):
-        raise InputError(f"{path}: has the axes {letters} but {len(array.shape)} dimensions: damaged")
+    if len(letters) != count:
+        raise InputError(f"{path}: has the axes {letters} but {count} dimensions: damaged")
     return letters, array
 
 
@@ -126,7 +127,19 @@ def profile_from_ngff(path: str, *, axes: str, dtype: str, count: int) -> StackP
         Of the pixels.
     count
         Of channels.
+
+    Raises
+    ------
+    InputError
+        It is damaged.
     """
+    try:
+        return _profile(path, axes, dtype, count)
+    except FAULTS as error:
+        raise InputError(f"{path}: its multiscales or omero are damaged: {error!r}") from error
+
+
+def _profile(path: str, axes: str, dtype: str, count: int) -> StackProfile:
     group, scales, said = _image(path)
     own = group.attrs.get(ATTRIBUTE)
     if isinstance(own, Mapping) and own.get("format") == FORMAT:
@@ -135,29 +148,34 @@ def profile_from_ngff(path: str, *, axes: str, dtype: str, count: int) -> StackP
     if xml.is_file():
         base = profile_from_ome(xml.read_text(encoding="utf-8"), axes=axes, dtype=dtype, count=count)
     else:
-        base = StackProfile(dtype, _channels(said.get("omero", {}), count), axes, name=scales.get("name"))
+        base = StackProfile(dtype, _channels(said.get("omero") or {}, count), axes, name=scales.get("name"))
+    if "labels" in group:
+        base = replace(base, left_out=(*base.left_out, "labels"))
     return _placed(base, scales, axes)
 
 
 def _placed(profile: StackProfile, scales: Mapping[str, Any], axes: str) -> StackProfile:
+    """The profile with the sizes and places of the axes that have a unit; others stay as they are."""
     scale, shift = _transform(scales, len(axes))
-    units = dict(zip(axes, (_unit(axis) for axis in scales["axes"]), strict=True))
-    sizes, places = [], []
-    for axis in "XYZ":
-        factor = micrometres(units.get(axis) or "")
-        at = axes.find(axis)
-        sizes.append(scale[at] * factor if factor is not None and scale[at] > 0 else None)
-        places.append(shift[at] * factor if factor is not None and shift is not None else None)
-    second = seconds(units.get("T") or "")
-    told = Units(*(units.get(axis) or "µm" for axis in "XYZ"))
+    units = {letter: _unit(axis) or "" for letter, axis in zip(axes, scales["axes"], strict=True)}
+    said = {axis: (seconds if axis == "T" else micrometres)(unit) for axis, unit in units.items()}
+    factors = {axis: factor for axis, factor in said.items() if factor is not None}
+    sizes = dict(zip(axes, scale or ()))
+    sized = {axis: size * factors[axis] for axis, size in sizes.items() if axis in factors and size > 0}
+    lost = [axis for axis, size in sizes.items() if axis != "C" and axis not in sized and size != 1]
+    if "T" in sized:
+        profile = replace(profile, time_increment=sized["T"], time_unit=units["T"])
+    if shift is not None:
+        told = {axis: place * factors[axis] for axis, place in zip(axes, shift) if axis in factors}
+        lengths = Units(*(units.get(axis) or "µm" for axis in "XYZ"))
+        profile = replace(profile, position=Spatial(*map(told.get, "XYZ")), position_unit=lengths)
+    before = zip("XYZ", profile.pixel_size, profile.pixel_unit, strict=True)
+    pairs = [(sized[axis], units[axis]) if axis in sized else (size, unit) for axis, size, unit in before]
     return replace(
         profile,
-        pixel_size=Spatial(*sizes),
-        pixel_unit=told,
-        position=Spatial(*places) if shift is not None else profile.position,
-        position_unit=told if shift is not None else profile.position_unit,
-        time_increment=(scale[axes.find("T")] * second or None) if second is not None else None,
-        time_unit=units.get("T") or "s",
+        pixel_size=Spatial(*(size for size, _ in pairs)),
+        pixel_unit=Units(*(unit for _, unit in pairs)),
+        left_out=(*profile.left_out, *(f"scale of {axis} in no unit of length or time" for axis in lost)),
     )
 
 
@@ -166,23 +184,29 @@ def _unit(axis: Any) -> str | None:
     return None if unit is None else symbol_of(str(unit))
 
 
-def _transform(scales: Mapping[str, Any], count: int) -> tuple[list[float], list[float] | None]:
-    """Scale and translation of the finest level, those of the whole image applied after."""
+def _transform(scales: Mapping[str, Any], count: int) -> tuple[list[float] | None, list[float] | None]:
+    """Scale and translation of the finest level, those of the whole image applied after; None where not said."""
     steps = [*scales["datasets"][0].get("coordinateTransformations", ())]
     steps += scales.get("coordinateTransformations", ())
     scale, shift = np.ones(count), np.zeros(count)
     for step in steps:
+        if any(
+            isinstance(told := step.get(name), Sequence) and len(told) != count for name in ("scale", "translation")
+        ):
+            raise ValueError(f"{step} is not of {count} axes")
         if isinstance(factor := step.get("scale"), Sequence):
             scale, shift = scale * factor, shift * factor
         elif isinstance(further := step.get("translation"), Sequence):
             shift = shift + further
-    moved = any(step.get("type") == "translation" for step in steps)
-    return [float(number) for number in scale], [float(number) for number in shift] if moved else None
+    sized, moved = (any(name in step for step in steps) for name in ("scale", "translation"))
+    numbers = [float(number) for number in scale], [float(number) for number in shift]
+    return numbers[0] if sized else None, numbers[1] if moved else None
 
 
 def _channels(omero: Mapping[str, Any], count: int) -> tuple[Channel, ...]:
-    said = [*omero.get("channels", ())][:count]
-    names = channel_names([item.get("label") for item in said] + [None] * (count - len(said)))
+    said = [*(omero.get("channels") or ())][:count]
+    labels = [item.get("label") for item in said] + [None] * (count - len(said))
+    names = channel_names([None if label is None else str(label) for label in labels])
     colours = [str(item.get("color", "")).lstrip("#").upper() for item in said] + [""] * count
     return tuple(
         Channel(name, colour=f"{colour}FF" if len(colour) == 6 else None) for name, colour in zip(names, colours)

@@ -48,7 +48,7 @@ _LONG = {f"{name}meter": f"{symbol}m" for symbol, (name, _) in PREFIXES.items()}
 _LONG |= {f"{name}second": f"{symbol}s" for symbol, (name, _) in PREFIXES.items()}
 _LONG |= {"angstrom": "Å", "inch": "in", "foot": "ft", "yard": "yd", "mile": "mi", "parsec": "pc"}
 _LONG |= {"minute": "min", "hour": "h", "day": "d"}
-_SAID = {"um": "µm", "us": "µs", "micron": "µm", "microns": "µm", "sec": "s", "seconds": "s", "pixels": "pixel"}
+_SAID = {"um": "µm", "us": "µs", "micron": "µm", "sec": "s", "pixels": "pixel", "inches": "in"}
 _SAID |= {"metre": "m", "micrometre": "µm", "nanometre": "nm", "millimetre": "mm", "centimetre": "cm", "msec": "ms"}
 _NAMES = {symbol: name for name, symbol in _LONG.items()}
 
@@ -67,7 +67,8 @@ def symbol_of(unit: str) -> str:
     plain = unit.strip().replace("\\u00B5", "µ").replace("μ", "µ").replace("Å", "Å")
     if plain in LENGTHS or plain in TIMES:
         return plain
-    return _LONG.get(plain.lower(), _SAID.get(plain.lower(), plain))
+    names = plain.lower(), plain.lower().removesuffix("s")  # one or several
+    return next((known[name] for name in names for known in (_LONG, _SAID) if name in known), plain)
 
 
 def name_of(unit: str) -> str | None:

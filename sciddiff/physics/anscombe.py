@@ -20,7 +20,7 @@ its noise by 5 % only."""
 
 _DARK = math.sqrt(1.5)  # stabilised value of no electrons without read noise
 _SLOPE = 26 / 9 * math.sqrt(1.5) / 4  # of the inverse there
-_TINY = 1e-30  # under a root, for its gradient
+_TINY = 1e-30  # squared electrons under a root, for its gradient
 _STEPS = 5  # of Newton's method; the fourth already changes nothing in double precision
 
 
@@ -44,7 +44,7 @@ def stabilise(y: Tensor, *, a: Number, b: Number) -> Tensor:
     Starck, Murtagh, Bijaoui 1998.
     """
     a, b, gaussian, deviation = _law(y, a, b)
-    root = 2 / a * torch.sqrt((a * y + 0.375 * a**2 + b).clamp(min=_TINY))
+    root = 2 / a * torch.sqrt(torch.maximum(a * y + 0.375 * a**2 + b, _TINY * a**2))
     return torch.where(gaussian, y / deviation, root)
 
 

@@ -12,6 +12,8 @@ LOOK = 256
 """Side of the windows that are read."""
 SURVEYED, SIDE = 16, 1024
 """Windows, and pixels along a side of one, in which the noise and the levels of a channel are measured at most."""
+ENOUGH, MOST = 2**18, 1024
+"""Pixels for which more windows are read where planes are small, and windows then at most."""
 DARK, BRIGHT = 0.01, 0.995
 """Quantiles of a channel that count as no light and as its bright structures."""
 
@@ -53,12 +55,16 @@ def some_values(mask: xr.DataArray) -> list[float]:
 
 
 def sampled(image: xr.DataArray) -> NDArray[np.float64]:
-    """Windows of an image or stack (..., y, x), evenly taken, NaN where invalid or outside; (n, SIDE, SIDE) at most."""
+    """Windows of an image or stack (..., y, x), evenly taken, NaN where invalid or outside.
+
+    Of (SIDE, SIDE) pixels at most; more of them where planes are small.
+    """
     height, width = image.shape[-2:]
     lines = (range(0, height, SIDE), range(0, width, SIDE))
     places = list(product(*(range(length) for length in image.shape[:-2]), *lines))
     windows = []
-    for at in np.unique(np.linspace(0, len(places) - 1, SURVEYED).round().astype(int)):
+    count = min(MOST, max(SURVEYED, -(-ENOUGH // (height * width))))
+    for at in np.unique(np.linspace(0, len(places) - 1, count).round().astype(int)):
         *plane, row, col = places[at]
         rows, cols = slice(row, row + SIDE), slice(col, col + SIDE)
         part = image[(*plane, rows, cols)]

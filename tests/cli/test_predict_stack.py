@@ -132,6 +132,16 @@ def test_a_stack_of_true_and_false_is_restored_as_floats(call: Call, models: Pat
     assert np.array_equal(tifffile.imread(tmp_path / "copy.ome.tif"), tifffile.imread(path))
 
 
+def test_a_stack_of_half_floats_is_restored_as_floats(call: Call, models: Path, tmp_path: Path) -> None:
+    path = tmp_path / "half.tif"
+    tifffile.imwrite(path, values((2, 20, 28)).astype(np.float16), metadata={"axes": "ZYX"}, photometric="minisblack")
+    result = call("predict", models / "finer.safetensors", path, "-o", tmp_path / "out.tif")
+    assert result.exit_code == 0, result.output
+    assert tifffile.imread(tmp_path / "out.tif").dtype == np.float32
+    io.save(io.open(path), tmp_path / "copy.ome.tif")
+    assert np.array_equal(tifffile.imread(tmp_path / "copy.ome.tif"), tifffile.imread(path))
+
+
 @pytest.mark.parametrize(
     ("suffix", "option", "word"),
     [

@@ -1,5 +1,6 @@
 """What the tests of stacks share: numbers, files by others, a profile that says everything."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +68,18 @@ def plain_tiff(path: Path, pixels: NDArray[Any], **told: Any) -> Path:
     """Pages of which nothing is said."""
     tifffile.imwrite(path, pixels, metadata=None, photometric="minisblack", **told)
     return path
+
+
+def ome_text(images: Sequence[str], *, uuid: str = "") -> bytes:
+    """OME-XML of images that are written out, with an identity of its file if there is one."""
+    space = 'xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"'
+    own = f' UUID="{uuid}"' if uuid else ""
+    return f'<?xml version="1.0" encoding="UTF-8"?><OME {space}{own}>{"".join(images)}</OME>'.encode()
+
+
+def ome_image(number: int, planes: int, data: str, *, said: str = "", further: str = "") -> str:
+    """An image of (planes, 8, 9) uint16 pixels by its number, with `TiffData`, attributes of its pixels, elements."""
+    sizes = f'SizeX="9" SizeY="8" SizeZ="{planes}" SizeC="1" SizeT="1" Type="uint16" DimensionOrder="XYZCT"'
+    channel = f'<Channel ID="Channel:{number}:0" Name="channel of {number}"/>'
+    pixels = f'<Pixels ID="Pixels:{number}" {sizes} {said}>{channel}{data}{further}</Pixels>'
+    return f'<Image ID="Image:{number}" Name="image {number}">{pixels}</Image>'

@@ -97,3 +97,13 @@ def test_gradients_are_finite_where_the_root_is_clipped() -> None:
     y = torch.tensor([0.0, 90.0, 200.0], requires_grad=True)
     anscombe.unstabilise(anscombe.stabilise(y, a=A, b=B), a=A, b=B).sum().backward()
     assert torch.isfinite(y.grad).all()
+
+
+@pytest.mark.parametrize("unit", [1e-18, 1e-12, 1e12])
+def test_the_unit_of_an_image_makes_no_difference(unit: float) -> None:
+    y = torch.linspace(-5, 300, 400)
+    expected = anscombe.stabilise(y, a=1.2, b=0.4)
+    stable = anscombe.stabilise(y * unit, a=1.2 * unit, b=0.4 * unit**2)
+    torch.testing.assert_close(stable, expected, rtol=1e-4, atol=1e-5)
+    back = anscombe.unstabilise(stable, a=1.2 * unit, b=0.4 * unit**2) / unit
+    torch.testing.assert_close(back, anscombe.unstabilise(expected, a=1.2, b=0.4), rtol=1e-4, atol=1e-4)

@@ -208,6 +208,12 @@ def test_the_survey_finds_the_law_of_an_image_and_of_a_stack(task: Denoise) -> N
         assert 0.8 < np.median(told / true) < 1.25
 
 
+def test_many_small_frames_say_what_few_cannot(task: Denoise) -> None:
+    frames = np.random.default_rng(0).poisson(50, (200, 16, 16)).astype(np.float32)
+    found = task.survey(xr.DataArray(frames[None, :, None], dims=("band", "t", "z", "y", "x")))
+    assert 0.8 < (found["gain"][0] * 50 + found["variance"][0]) / 50 < 1.25
+
+
 def test_rounding_that_is_coarser_than_the_noise_is_warned_of(task: Denoise, tmp_path: Path) -> None:
     counts = np.random.default_rng(0).poisson(0.5 * scene()[0].numpy())
     for peak, kind, warned in ((1, "uint8", True), (1, "float32", False), (9, "uint8", False)):
