@@ -260,7 +260,8 @@ class Network(Section):
     embedding: Annotated[int, Field(ge=2, multiple_of=2)] = 128
     """Channels of the embedding of noise level and instrument."""
     dims: Literal[2, 3] = 2
-    """Images (2) or volumes (3)."""
+    """How planes beside the restored one are seen: as channels (2), or all as a volume (3), each entering by the same
+    weights before 3 x 3 x 3 convolutions join it with those next to it. 3 needs `task.neighbours`."""
 
     @property
     def stride(self) -> int:
@@ -380,6 +381,10 @@ class Recipe(Section):
 
     def _task_faults(self) -> Faults:
         yield from self._unknown_bands("task.mtf", list(self.task.gains))
+        if self.network.dims == 3 and getattr(self.task, "neighbours", None) is None:
+            seen = "set task.neighbours, such as {along: z, planes: 1}"
+            way = seen if hasattr(self.task, "neighbours") else f"the task {self.task.kind} sees no other planes"
+            yield "network.dims", f"got 3, expected 2, or planes beside the restored one: {way}"
         unit = math.lcm(self.task.zoom, self.network.stride)
         if self.training.patch % unit:
             nearest = max(unit, round(self.training.patch / unit) * unit)
