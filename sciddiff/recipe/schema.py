@@ -382,9 +382,10 @@ class Recipe(Section):
     def _task_faults(self) -> Faults:
         yield from self._unknown_bands("task.mtf", list(self.task.gains))
         if self.network.dims == 3 and getattr(self.task, "neighbours", None) is None:
-            seen = "set task.neighbours, such as {along: z, planes: 1}"
-            way = seen if hasattr(self.task, "neighbours") else f"the task {self.task.kind} sees no other planes"
-            yield "network.dims", f"got 3, expected 2, or planes beside the restored one: {way}"
+            able = hasattr(self.task, "neighbours")
+            told = f"expected 2: the task {self.task.kind} sees no planes beside the restored one"
+            way = "expected 2, or planes for the volume: task.neighbours, such as {along: z, planes: 1}"
+            yield "network.dims", f"got 3, {way if able else told}"
         unit = math.lcm(self.task.zoom, self.network.stride)
         if self.training.patch % unit:
             nearest = max(unit, round(self.training.patch / unit) * unit)
