@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from sciddiff.errors import InputError, OptionError
 from sciddiff.evaluation.windows import Image, Pair, check_pair, draw, large_enough, normalised, varied
-from sciddiff.networks.unet import Block, Down, unshuffle
+from sciddiff.networks.unet import Block, Down
 
 WIDTHS, STEM = (24, 48, 64), 2
 BATCH, WINDOW = 16, 64
@@ -28,13 +28,13 @@ class ClassNet(nn.Module):
     def __init__(self, channels: int, classes: int):
         super().__init__()
         self.enter = nn.Conv2d(channels * STEM**2, WIDTHS[0], 3, padding=1)
-        self.blocks = nn.ModuleList(Block(2, width, 1) for width in WIDTHS)
-        self.downs = nn.ModuleList(Down(2, fine, coarse) for fine, coarse in pairwise(WIDTHS))
+        self.blocks = nn.ModuleList(Block(width, 1) for width in WIDTHS)
+        self.downs = nn.ModuleList(Down(fine, coarse) for fine, coarse in pairwise(WIDTHS))
         self.leave = nn.Linear(2 * WIDTHS[-1], classes)
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (b, classes) of (b, c, h, w), sides multiples of 8."""
-        x = self.enter(unshuffle(image, STEM))
+        x = self.enter(F.pixel_unshuffle(image, STEM))
         for level, block in enumerate(self.blocks):
             x = block(self.downs[level - 1](x) if level else x, x.new_ones(len(x), 1))
         pooled = torch.cat([x.mean((2, 3)), x.var((2, 3), correction=0).add(1e-6).sqrt()], 1)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from sciddiff.errors import InputError, OptionError
 from sciddiff.evaluation.targets import BACKGROUND, BOUNDARY, INTERIOR, boundary_targets, class_numbers, class_weights
 from sciddiff.evaluation.windows import Image, Pair, check_pair, draw, large_enough, normalised, varied
-from sciddiff.networks.unet import Hourglass, RMSNorm, shuffle, unshuffle
+from sciddiff.networks.unet import Hourglass, RMSNorm
 
 Kind = Literal["instances", "classes"]
 
@@ -45,17 +45,17 @@ class SegmentationNet(nn.Module):
         super().__init__()
         cells = STEM**2
         self.enter = nn.Conv2d(channels * cells, WIDTHS[0], 3, padding=1)
-        self.body = Hourglass(2, WIDTHS, BLOCKS, embedding=1)
+        self.body = Hourglass(WIDTHS, BLOCKS, embedding=1)
         self.leave = nn.Sequential(RMSNorm(WIDTHS[0]), nn.SiLU(), nn.Conv2d(WIDTHS[0], classes * cells, 3, padding=1))
 
     def features(self, image: Tensor) -> list[Tensor]:
         """Features after the way up, finest first, of (b, c, h, w)."""
-        x = self.enter(unshuffle(image, STEM))
+        x = self.enter(F.pixel_unshuffle(image, STEM))
         return self.body(x, x.new_ones(len(x), 1))
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (b, classes, h, w) of (b, c, h, w), sides multiples of `STRIDE`."""
-        return shuffle(self.leave(self.features(image)[0]), STEM)
+        return F.pixel_shuffle(self.leave(self.features(image)[0]), STEM)
 
 
 @dataclass(frozen=True)

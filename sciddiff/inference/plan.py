@@ -26,6 +26,7 @@ from sciddiff.model.request import Request, surveyed
 from sciddiff.model.result import Stored, result_profile
 from sciddiff.model.sections import AT_ONCE
 from sciddiff.tasks import Task
+from sciddiff.tasks.base import planes_beside
 
 MAX_PIXELS = 10**11
 """Of an output, unless asked for more: a small sparse file can declare terabytes."""
@@ -296,8 +297,10 @@ def _memory(model: Model, layout: Layout, products: Sequence[Product], *, batch:
     """Peak of the engine on a batch, and of joining rows of cores; see `benchmarks/memory.py`."""
     side = layout.tile + 2 * layout.halo
     pixels = batch * side**2 if layout.deep is None else AT_ONCE * side * (layout.deep + 2 * layout.halo_deep)
-    widths = model.recipe.network.widths
-    finest = 6 * max(width / (model.recipe.network.stem * 2**level) ** 2 for level, width in enumerate(widths))
+    widths, stem = model.recipe.network.widths, model.recipe.network.stem
+    finest = 6 * max(width / (stem * 2**level) ** 2 for level, width in enumerate(widths))
+    if model.network.slab is not None:  # all planes at once
+        finest = max(finest, 3 * (planes_beside(model.task.neighbours) + 1) * widths[0] / stem**2)
     engine = pixels * FLOAT_BYTES * (10 * len(model.task.bands) + finest)
     row = max(item.channels * np.dtype(item.profile.dtype).itemsize for item in products)
     join = layout.shape[1] * max(layout.tile, 512) * row

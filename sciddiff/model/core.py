@@ -192,7 +192,7 @@ def build_network(recipe: Recipe, task: Task) -> UNet:
         denoiser_blocks=size.denoiser_blocks,
         stem=size.stem,
         embedding=size.embedding,
-        dims=size.dims,
+        reach=task.neighbours[1] if size.dims == 3 and task.neighbours else 0,
     )
 
 

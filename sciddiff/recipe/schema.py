@@ -260,7 +260,8 @@ class Network(Section):
     embedding: Annotated[int, Field(ge=2, multiple_of=2)] = 128
     """Channels of the embedding of noise level and instrument."""
     dims: Literal[2, 3] = 2
-    """Images (2) or volumes (3)."""
+    """How planes beside the restored one are seen: as channels (2), or as a volume (3), in which all pass the same
+    blocks before 3 x 3 x 3 convolutions join them. 3 needs `task.neighbours`."""
 
     @property
     def stride(self) -> int:
@@ -383,6 +384,10 @@ class Recipe(Section):
 
     def _task_faults(self) -> Faults:
         yield from self._unknown_bands("task.mtf", list(self.task.gains))
+        if self.network.dims == 3 and getattr(self.task, "neighbours", None) is None:
+            way = ", or planes for the volume: task.neighbours, such as {along: z, planes: 1}"
+            none = f": the task {self.task.kind} sees no planes beside the restored one"
+            yield "network.dims", f"got 3, expected 2{way if hasattr(self.task, 'neighbours') else none}"
         unit = math.lcm(self.task.zoom, self.network.stride)
         if self.training.patch % unit:
             nearest = max(unit, round(self.training.patch / unit) * unit)

@@ -50,4 +50,5 @@ KINDS: dict[str, Any] = {
 
 def build_task(recipe: Recipe) -> Task:
     """The task that a recipe asks for."""
-    return KINDS[recipe.task.kind](recipe.task, recipe.bands)
+    volume = {"volume": True} if recipe.network.dims == 3 else {}  # of tasks that see planes beside one alone
+    return KINDS[recipe.task.kind](recipe.task, recipe.bands, **volume)

@@ -67,6 +67,15 @@ def named(planes: Tensor, known: Tensor) -> dict[str, Tensor]:
     return {NEIGHBOUR: planes * known, known_name(NEIGHBOUR): known} if planes.shape[1] else {}
 
 
-def maps(planes: Tensor, known: Tensor, *, near: Tensor, scale: Tensor) -> Sequence[Tensor]:
-    """What the network sees of planes: each less the local mean `near` of the restored one, over a scale; the flags."""
+def maps(
+    planes: Tensor, known: Tensor, *, near: Tensor, scale: Tensor, middle: Tensor | None = None
+) -> Sequence[Tensor]:
+    """What the network sees of planes: each less the local mean `near` of the restored one, over a scale; the flags.
+
+    The restored one, `middle`, stands among them in a volume.
+    """
+    if middle is not None:
+        reach = planes.shape[1] // 2
+        pairs = (planes, middle), (known, torch.ones_like(middle))
+        planes, known = (torch.cat([each[:, :reach], own, each[:, reach:]], 1) for each, own in pairs)
     return [(planes - near) / scale * known, known]

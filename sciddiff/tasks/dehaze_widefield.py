@@ -49,14 +49,15 @@ class DehazeWidefield(OneImage):
     takes_noisy = True
     radius = FOCUS // 2 + 3 * (OPENING // 2) + local.RADIUS
 
-    def __init__(self, settings: Settings, bands: Sequence[str]):
+    def __init__(self, settings: Settings, bands: Sequence[str], *, volume: bool = False):
         if len(bands) != 1:
             raise OptionError(f"widefield haze is taken off one band, got {', '.join(bands)}; channels go one by one")
         self.settings = settings
         self.bands = self.scene_bands = tuple(bands)
         self.inputs = (Input("image", self.bands), *beside.inputs(settings.neighbours, self.bands))
         self.neighbours = beside.told(settings.neighbours)
-        self.maps = 5 + 2 * planes_beside(self.neighbours)
+        self.volume = volume
+        self.maps = 5 + 2 * (planes_beside(self.neighbours) + volume)
 
     # ---- observations ----
 
@@ -159,7 +160,7 @@ class DehazeWidefield(OneImage):
         """Scale: the local contrast of the image, and a share of what the base holds and of the image's spread around.
 
         Maps: those of `local.contrast_free` of the image, and over the scale the base, its mean over 17 x 17 and its
-        mean over about 68 x 68 pixels; then further planes.
+        mean over about 68 x 68 pixels; then further planes, in a volume the image among them.
         """
         image = obs.inputs["image"]
         free = local.contrast_free(image)
@@ -170,7 +171,8 @@ class DehazeWidefield(OneImage):
         maps = [free.maps, base / scale, near / scale, local.wide_mean(base) / scale]
         if self.neighbours is not None:
             planes, known = beside.given(obs, self.neighbours)
-            maps += beside.maps(planes, known, near=local.box_mean(image, local.NEAR), scale=scale)
+            near, middle = local.box_mean(image, local.NEAR), image if self.volume else None
+            maps += beside.maps(planes, known, near=near, scale=scale, middle=middle)
         return Condition(scale=scale, maps=torch.cat(maps, 1).clamp(-10, 10))
 
     def project(self, x: Tensor, obs: Observation) -> Tensor:

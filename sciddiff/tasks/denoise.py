@@ -77,14 +77,15 @@ class Denoise(OneImage):
     counts_electrons = True
     radius = wiener.RADIUS + local.DETAIL // 2 + local.NEAR // 2 + local.SPREAD // 2
 
-    def __init__(self, settings: Settings, bands: Sequence[str]):
+    def __init__(self, settings: Settings, bands: Sequence[str], *, volume: bool = False):
         if len(bands) != 1:
             raise OptionError(f"denoising takes one band, got {', '.join(bands)}; each has a noise of its own")
         self.settings = settings
         self.bands = self.scene_bands = tuple(bands)
         self.inputs = (Input("image", self.bands), *beside.inputs(settings.neighbours, self.bands))
         self.neighbours = beside.told(settings.neighbours)
-        self.maps = MAPS + 2 * planes_beside(self.neighbours)
+        self.volume = volume
+        self.maps = MAPS + 2 * (planes_beside(self.neighbours) + volume)
 
     # ---- observations ----
 
@@ -251,7 +252,7 @@ class Denoise(OneImage):
         Maps, all of the stabilised image d: d and the base less the mean of d over 17 x 17, each over a spread of its
         own; what the base took off; the logarithms of both spreads and of the scale; how dark it is, because the noise
         of few electrons is skewed whatever the transformation. Of further planes, stabilised too, each less the same
-        mean over the spread of d, and where they are known.
+        mean over the spread of d, and where they are known; in a volume d among them.
         """
         law, stable = self._law(obs), self._stable(obs)
         smooth = wiener.smooth(stable)
@@ -271,7 +272,8 @@ class Denoise(OneImage):
         ]
         if self.neighbours is not None:
             planes, known = beside.given(obs, self.neighbours)
-            maps += beside.maps(anscombe.stabilise(planes, **law), known, near=near, scale=contrast)
+            middle = stable if self.volume else None
+            maps += beside.maps(anscombe.stabilise(planes, **law), known, near=near, scale=contrast, middle=middle)
         noise = (law["a"] * base + law["b"]).clamp_min(0) + 0.375 * law["a"].square()
         return Condition(scale=smooth.spread * noise.sqrt(), maps=torch.cat(maps, 1).clamp(-10, 10))
 

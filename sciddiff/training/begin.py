@@ -27,7 +27,8 @@ def begun_with(model: Model, other: Model) -> Model:
     model
         As its recipe builds it.
     other
-        Of the same network, but for inputs at the end that it may lack: their weights are zero.
+        Of the same network, but for inputs at the end that it may lack: their weights are zero; a volume that it may
+        not see keeps the weights of a new one, which do nothing at first.
 
     Raises
     ------
@@ -35,6 +36,8 @@ def begun_with(model: Model, other: Model) -> Model:
         Where the networks differ by more than that.
     """
     weights = other.network.state_dict()
+    if other.network.slab is None:
+        weights |= {name: value for name, value in model.network.state_dict().items() if name.startswith("slab.")}
     shapes = {name: tuple(value.shape) for name, value in weights.items()}
     for name, value in model.network.state_dict().items():
         if name not in weights or not _fits(shapes[name], tuple(value.shape)):

@@ -171,3 +171,26 @@ def test_plain_suffixes_hold_ome_files_of_stacks(tmp_path: Path) -> None:
         assert io.open(tmp_path / f"out{suffix}").encoding["stack"].names == ("DAPI",)
         found.append(stored(tmp_path / f"out{suffix}"))
     assert np.array_equal(*found)
+
+
+def test_a_network_of_three_dimensions_from_its_recipe_to_a_stack(call: Call, tmp_path: Path) -> None:
+    path, recipe = stack_file(tmp_path / "in.ome.tif", (1, 1, 3, 40, 36)), tmp_path / "deep.yaml"
+    deep = "version: 1\nname: deep\ntask: {kind: denoise, neighbours: {along: z, planes: 1}}\nbands: [intensity]\n"
+    size = "{widths: [8], encoder_blocks: [0], denoiser_blocks: [0], stem: 2, embedding: 8, dims: 3}"
+    text = f"{deep}network: {size}\ndata: {{train: [in.ome.tif]}}\n"
+    text += "training: {patch: 16, steps: 4, batch: 2, warmup: 1}\n"
+    recipe.write_text(text.replace(", neighbours: {along: z, planes: 1}", ""))
+    refused(call("recipe", "validate", recipe), f"{recipe}:5:96: network.dims: got 3", "task.neighbours", code=2)
+    recipe.write_text(text)
+    assert call("recipe", "validate", recipe).exit_code == 0
+    assert call("train", recipe, "-o", tmp_path / "run").exit_code == 0
+    trained = tmp_path / "run" / "model.safetensors"
+    told = json.loads(call("info", trained, "--json").stdout)
+    assert (told["recipe"]["network"]["dims"], set(told["halo"]) > {"16"}) == (3, True)
+    for workers in (1, 2):
+        asked = ("predict", trained, path, "-o", tmp_path / f"{workers}.ome.tif", "--tile", 16, "--workers", workers)
+        assert call(*asked).exit_code == 0
+    one, two = (tifffile.imread(tmp_path / f"{workers}.ome.tif") for workers in (1, 2))
+    assert one.shape == (3, 40, 36)
+    assert np.array_equal(one, two)
+    refused(call("export", trained, "-o", tmp_path / "package"), "takes neighbour beside its image", code=2)

@@ -14,7 +14,8 @@ from sciddiff.io.stack_profile import Channel, Objective, Spatial, StackProfile,
 from sciddiff.io.stack_write import write_stack_ome_tiff
 from sciddiff.model import Model, build
 from sciddiff.recipe import parse_recipe
-from sciddiff.tasks import Condition, Observation
+from sciddiff.tasks import Condition, Observation, beside
+from sciddiff.tasks.dehaze_widefield import DehazeWidefield
 from sciddiff.tasks.isotropic import Isotropic
 from sciddiff.tasks.super_resolution import SuperResolution
 
@@ -24,6 +25,14 @@ name: law
 task: {kind: %s, ratio: %d, channelwise: true, mtf: 0.3, mtf_range: [0.28, 0.32], projections: 0%s}
 bands: [intensity]
 network: {widths: [8], encoder_blocks: [0], denoiser_blocks: [0], stem: 2, embedding: 8}
+training: {patch: 48}
+"""
+VOLUME = """
+version: 1
+name: law
+task: {kind: dehaze_widefield, neighbours: {along: z, planes: 1}}
+bands: [intensity]
+network: {widths: [8], encoder_blocks: [0], denoiser_blocks: [0], stem: 2, embedding: 8, dims: 3}
 training: {patch: 48}
 """
 SHAPE = (2, 2, 2, 20, 28)
@@ -49,15 +58,33 @@ class NarrowIsotropic(Narrow, Isotropic):
     pass
 
 
+class NarrowVolume(DehazeWidefield):
+    """The image as it is, corrected by what the network finds in three planes."""
+
+    radius = 0
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given, volume=True)
+
+    def base(self, obs: Observation) -> Tensor:
+        return obs.inputs["image"]
+
+    def condition(self, obs: Observation, base: Tensor) -> Condition:
+        near, scale = torch.full_like(base, 16000), torch.full_like(base, 3000)
+        planes, known = beside.given(obs, self.neighbours)
+        seen = beside.maps(planes, known, near=near, scale=scale, middle=base)
+        return Condition(scale=scale / 6, maps=torch.cat([(base - near) / scale] * 5 + list(seen), 1))
+
+
 def random_model(kind: str = "super_resolution", ratio: int = 2) -> Model:
     """A network whose every weight acts: the zeros of a fresh one are filled."""
-    model = build(parse_recipe(RECIPE % (kind, ratio, "")))
+    model = build(parse_recipe(VOLUME if kind == "volume" else RECIPE % (kind, ratio, "")))
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.network.parameters():
             parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
-    narrow: Any = {"super_resolution": NarrowSuperResolution, "isotropic": NarrowIsotropic}[kind]
-    return dataclasses.replace(model, task=narrow(model.recipe.task, model.recipe.bands))
+    narrow: Any = {"super_resolution": NarrowSuperResolution, "isotropic": NarrowIsotropic, "volume": NarrowVolume}
+    return dataclasses.replace(model, task=narrow[kind](model.recipe.task, model.recipe.bands))
 
 
 def values(shape: tuple[int, ...] = SHAPE, dtype: str = "uint16") -> NDArray[Any]:

@@ -20,7 +20,7 @@ from tests.laws.stacks import random_model, stack_file, stored, values
 from tests.laws.test_identity import Identity, build_blank
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* than Nyquist of the optics", "ignore:planes are .* apart")
-KINDS = ("super_resolution", "isotropic")
+KINDS = ("super_resolution", "isotropic", "volume")
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_planes_frames_and_channels_have_noise_of_their_own(model: Model, tmp_pa
     same = image.copy(data=np.broadcast_to(image.values[:1, :1, :1], image.shape).copy())
     result = model.predict(same, steps=3)
     mean = result["mean"].values
-    if model.task.depth_ratio is None:
+    if model.task.depth_ratio is None and model.task.neighbours is None:
         assert np.array_equal(mean, np.broadcast_to(mean[:, :1, :1], mean.shape))
     noise = (result["sample"].values - mean).reshape(-1, mean.shape[-2] * mean.shape[-1])
     for one, other in combinations(noise, 2):
@@ -214,7 +214,7 @@ print(done)
 """
 
 
-@pytest.mark.parametrize(("kind", "suffix"), list(zip(KINDS, (".ome.tif", ".ome.zarr"), strict=True)))
+@pytest.mark.parametrize(("kind", "suffix"), list(zip(KINDS, (".ome.tif", ".ome.zarr", ".ome.tif"), strict=True)))
 def test_kills_cost_no_pixel(tmp_path: Path, kind: str, suffix: str) -> None:
     stack_file(tmp_path / "scene.ome.tif")
     command = [sys.executable, "-c", STORM, str(tmp_path), "4", suffix, kind]

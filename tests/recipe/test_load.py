@@ -69,6 +69,18 @@ def test_three_typos_are_all_reported_with_line_and_column(tmp_path: Path):
 @pytest.mark.parametrize(
     ("old", "new", "fault"),
     [
+        (
+            "bands: [red, nir]",
+            "bands: [red, nir]\nnetwork: {stem: 2, dims: 3}",
+            "r.yaml:5:26: network.dims: got 3, expected 2: the task super_resolution sees no planes beside the "
+            "restored one",
+        ),
+        (
+            "task: {kind: super_resolution, ratio: 2}",
+            "task: {kind: denoise}\nnetwork: {dims: 3}",
+            "r.yaml:4:17: network.dims: got 3, expected 2, or planes for the volume: task.neighbours, such as "
+            "{along: z, planes: 1}",
+        ),
         ("ratio: 2", "ratio: two", "r.yaml:3:39: task.ratio: got 'two', expected a whole number"),
         ("ratio: 2", "ratio: 17", "r.yaml:3:39: task.ratio: got 17, expected 16 or less"),
         ("ratio: 2", "ratio: 2, mtf: {red: 1.5}", "r.yaml:3:53: task.mtf.red: got 1.5, expected a number below 1"),

@@ -1,5 +1,6 @@
 """Light out of focus: simulated and real pairs, the local background, the laws."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +121,14 @@ def test_planes_along_z_share_their_light() -> None:
     maps = task.condition(obs, base).maps
     assert maps.shape[1] == task.maps == 9
     assert not maps[:, 6].any()  # the plane that is not there
+    volume = build_task(parse_recipe(HEAD % BESIDE + "training: {patch: 32}\n", overrides=["network.dims=3"]))
+    planes = volume.condition(obs, base).maps
+    assert planes.shape[1] == volume.maps == 11
+    assert torch.equal(planes[:, [0, 1, 2, 3, 4, 5, 7, 8, 10]], maps)
+    alike = replace(obs, inputs=obs.inputs | {"neighbour": obs.inputs["image"].expand(-1, 2, -1, -1)})
+    same = volume.condition(alike, base).maps
+    assert torch.equal(same[:, 6], same[:, 5])  # the restored plane and the one above, were they the same
+    assert (same[:, 9] == 1).all()
 
 
 # ---- laws ----
@@ -141,8 +150,9 @@ def test_nothing_beyond_the_radius_counts() -> None:
     assert change[:8].any()
 
 
-def test_tiles_equal_the_whole_and_planes_of_a_stack_are_seen() -> None:
-    model = build(parse_recipe(HEAD % BESIDE + "training: {patch: 32}\n"))
+@pytest.mark.parametrize("dims", [2, 3])
+def test_tiles_equal_the_whole_and_planes_of_a_stack_are_seen(dims: int) -> None:
+    model = build(parse_recipe(HEAD % BESIDE + "training: {patch: 32}\n", overrides=[f"network.dims={dims}"]))
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.network.parameters():

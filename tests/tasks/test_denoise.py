@@ -430,6 +430,49 @@ def test_planes_beside_are_stabilised_and_flagged() -> None:
     assert not few[:, 7:].any()
 
 
+def test_a_volume_holds_the_restored_plane_among_the_others() -> None:
+    text = RECIPE.replace("task: {kind: denoise}", BESIDE)
+    flat, deep = (build_task(parse_recipe(text, overrides=[f"network.dims={dims}"])) for dims in (2, 3))
+    clean, noisy = exposed(60)
+    known = torch.stack([torch.ones(128, 128), torch.zeros(128, 128)])[None]
+    given = {"image": noisy, "neighbour": torch.cat([clean, noisy], 1), "neighbour_known": known}
+    channels, volume = (task.condition(obs := task.observe(given, LAW), task.base(obs)).maps for task in (flat, deep))
+    assert volume.shape[1] == deep.maps == 13
+    assert torch.equal(volume[:, [*range(8), 9, 10, 12]], channels)
+    assert torch.equal(volume[:, 8], volume[:, 0])  # less the same mean, over the same spread
+    assert (volume[:, 11] == 1).all()
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_tiles_equal_the_whole_and_the_ends_of_a_stack_know_that_they_are(dims: int) -> None:
+    text = RECIPE.replace("task: {kind: denoise}", BESIDE.replace("along: t, planes: 1", "along: z, planes: 2"))
+    model = build(parse_recipe(text, overrides=[f"network.dims={dims}"]))
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.network.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    planes = np.concatenate([exposed(60, side=72, seed=seed)[1][0].numpy() for seed in range(5)])[..., :50]
+    whole, tiled = (
+        model.predict(stack_of(planes, "z"), instrument=LAW, steps=3, tile=tile, tolerance=None)
+        for tile in (10_000, 24)
+    )
+    for name in ("mean", "sample"):
+        np.testing.assert_allclose(tiled[name].values, whole[name].values, rtol=0, atol=1e-3)
+    mean = whole["mean"].values[0, 0, 2]
+    dark = np.zeros_like(planes)
+    dark[2] = planes[2]
+
+    def middle(image: xr.DataArray) -> np.ndarray:
+        values = model.predict(image, instrument=LAW, tolerance=None)["mean"].values
+        return values[0] if values.ndim == 3 else values[0, 0, values.shape[2] // 2]
+
+    fewer, alone, beside_dark = map(middle, (stack_of(planes[1:4], "z"), image_of(planes[2:3]), stack_of(dark, "z")))
+    assert np.array_equal(middle(stack_of(planes[2:3], "z")), alone)
+    pairs = (fewer, mean), (alone, fewer), (beside_dark, alone)  # a dark plane is not one that is not there
+    for one, other in pairs:
+        assert np.abs(one - other).max() > 1e-3
+
+
 def test_planes_beside_have_noise_of_their_own() -> None:
     task = build_task(parse_recipe(RECIPE.replace("task: {kind: denoise}", BESIDE)))
     clean = scene(128).repeat(16, 3, 1, 1)
@@ -478,14 +521,15 @@ def movie(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_denoiser_that_sees_a_static_movie_errs_less(movie: Path, tmp_path: Path) -> None:
     scores = {}
-    for name, task in (("alone", "task: {kind: denoise}"), ("beside", BESIDE)):
+    for name, task in (("alone", "task: {kind: denoise}"), ("beside", BESIDE), ("volume", BESIDE)):
         path = movie / f"{name}.yaml"
+        dims = 3 if name == "volume" else 2
         path.write_text(
             HEAD.replace("task: {kind: denoise}", task)
             + "data:\n  train: [{path: clean.ome.tif}]\n"
             + "training: {patch: 32, batch: 4, steps: 150, warmup: 5, ema: 0.9, learning_rate: 0.01}\n"
         )
-        model = load(train(load_recipe(path), tmp_path / name))
+        model = load(train(load_recipe(path, overrides=[f"network.dims={dims}"]), tmp_path / name))
         frames = np.concatenate([exposed(30, side=96, seed=seed)[1][0].numpy() for seed in range(1, 6)])
         made = model.predict(stack_of(frames), instrument=LAW)["mean"].values[0, 1:4, 0]
         truth = exposed(30, side=96)[0][0].numpy()
@@ -493,3 +537,4 @@ def test_a_denoiser_that_sees_a_static_movie_errs_less(movie: Path, tmp_path: Pa
         single = model.predict(image_of(frames[:1]), instrument=LAW)["mean"].values  # an image will do, too
         assert np.isfinite(single).all()
     assert scores["beside"] < 0.8 * scores["alone"]
+    assert scores["volume"] < 0.9 * scores["alone"]

@@ -17,7 +17,7 @@ from sciddiff import io
 from sciddiff.errors import InputError, InterruptedRun, ModelFileError, OptionError
 from sciddiff.model import build, load, write
 from sciddiff.networks.unet import UNet
-from sciddiff.recipe import load_recipe
+from sciddiff.recipe import load_recipe, parse_recipe
 from sciddiff.recipe.schema import Recipe
 from sciddiff.tasks import build_task
 from sciddiff.training import train
@@ -167,6 +167,31 @@ def test_inputs_that_the_model_lacks_begin_without_effect(recipe: Recipe, first:
     expected = old.network.encode(maps, numbers[:, : new.task.numbers]).pyramid
     for ours, theirs in zip(wider.network.encode(maps, numbers).pyramid, expected, strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_a_volume_that_the_model_does_not_see_begins_without_effect() -> None:
+    text = RECIPE.replace("task: {kind: super_resolution, ratio: 2}", "task: {kind: denoise}")
+    text = text.replace("bands: [red, nir]\n", "bands: [red]\n").replace("optional_bands: [nir]", "optional_bands: []")
+    seen = "task.neighbours={along: z, planes: %d}"
+    old, deep, deeper, channels = (
+        build(parse_recipe(text[: text.index("data:")] + text[text.index("network:") :], overrides=overrides))
+        for overrides in (
+            ["seed=7"],
+            [seen % 1, "network.dims=3"],
+            [seen % 2, "network.dims=3"],
+            [seen % 1],
+        )
+    )
+    begun = begun_with(deep, old)
+    maps, numbers = torch.randn(1, deep.task.maps, 24, 24), torch.randn(1, deep.task.numbers)
+    expected = old.network.encode(maps[:, : old.task.maps], numbers).pyramid
+    for ours, theirs in zip(begun.network.encode(maps, numbers).pyramid, expected, strict=True):
+        assert torch.equal(ours, theirs)
+    begun.network.encode(maps, numbers).pyramid[0].sum().backward()
+    assert begun.network.slab.joins[0].weight.grad.any()  # but not for long
+    for new, other in ((deeper, deep), (deep, deeper), (channels, deep), (deep, channels)):
+        with pytest.raises(OptionError, match=r"^training\.start: "):
+            begun_with(new, other)
 
 
 @pytest.mark.parametrize(
