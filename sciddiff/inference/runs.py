@@ -75,8 +75,14 @@ def prepare(plan: Plan, *, overwrite: bool) -> Store:
                 _write_plan(plan, folder)  # they change no pixel of the run, so the last ones asked for hold
     except OSError as error:
         raise OutputError(f"{folder}: cannot be made: {error.strerror or error}") from error
+    if not (folder / PLAN).exists():
+        raise _finished(folder)
     planfile.refuse_other(plan, read_plan(folder), folder)
     return open_store(folder)
+
+
+def _finished(folder: Path) -> OutputError:
+    return OutputError(f"{folder}: another process has just finished this run")
 
 
 def _is_other(plan: Plan, folder: Path) -> bool:
@@ -117,7 +123,7 @@ def locked(folder: Path, *, alone: bool, name: str = LOCK, wait: bool = False) -
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except FileNotFoundError:
-        raise OutputError(f"{folder}: another process has just finished this run") from None
+        raise _finished(folder) from None
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
     try:
@@ -125,7 +131,7 @@ def locked(folder: Path, *, alone: bool, name: str = LOCK, wait: bool = False) -
             who = os.pread(handle, 200, 0).decode(errors="replace").strip() or "another process"
             raise OutputError(f"{folder}: in use by {who}; wait until it ends, or choose another output")
         if not path.exists():
-            raise OutputError(f"{folder}: another process has just finished this run")
+            raise _finished(folder)
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
         yield

@@ -106,7 +106,7 @@ for _ in range(runners):
         except OutputExistsError:
             os._exit(3)
         except OutputError as error:
-            os._exit(2 if "in use by process" in str(error) else 1)
+            os._exit(2 if "in use by process" in str(error) or "just finished this run" in str(error) else 1)
         except BaseException:
             os._exit(1)
         os._exit(0)
