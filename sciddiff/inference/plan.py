@@ -299,9 +299,10 @@ def _memory(model: Model, layout: Layout, products: Sequence[Product], *, batch:
     pixels = batch * side**2 if layout.deep is None else AT_ONCE * side * (layout.deep + 2 * layout.halo_deep)
     widths, stem = model.recipe.network.widths, model.recipe.network.stem
     finest = 6 * max(width / (stem * 2**level) ** 2 for level, width in enumerate(widths))
+    beside = planes_beside(model.task.neighbours)
     if model.network.slab is not None:  # all planes at once
-        finest = max(finest, 3 * (planes_beside(model.task.neighbours) + 1) * widths[0] / stem**2)
-    engine = pixels * FLOAT_BYTES * (10 * len(model.task.bands) + finest)
+        finest = max(finest, 3 * (beside + 1) * widths[0] / stem**2)
+    engine = pixels * FLOAT_BYTES * (10 * len(model.task.bands) + 9 * beside + finest)
     row = max(item.channels * np.dtype(item.profile.dtype).itemsize for item in products)
     join = layout.shape[1] * max(layout.tile, 512) * row
     on_gpu = model.device.type != "cpu"

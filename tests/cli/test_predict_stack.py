@@ -194,3 +194,15 @@ def test_a_network_of_three_dimensions_from_its_recipe_to_a_stack(call: Call, tm
     assert one.shape == (3, 40, 36)
     assert np.array_equal(one, two)
     refused(call("export", trained, "-o", tmp_path / "package"), "takes neighbour beside its image", code=2)
+
+
+def test_planes_beside_count_in_the_memory_that_is_announced(call: Call, tmp_path: Path) -> None:
+    said, path, model = [], plain_tiff(tmp_path / "pages.tif", values((2, 20, 28))), tmp_path / "model.safetensors"
+    law = ("--instrument", "gain=1", "--instrument", "variance=1", "--axes", "ZYX")
+    for planes in ("", ", neighbours: {along: z, planes: 4}"):
+        head = f"version: 1\nname: n\nbands: [light]\ntask: {{kind: denoise{planes}}}\n"
+        sizes = "network: {widths: [8], encoder_blocks: [0], denoiser_blocks: [0], embedding: 8}\n"
+        write(build(parse_recipe(head + sizes)), model)
+        result = call("predict", model, path, "-o", tmp_path / "out.tif", *law, "--dry-run", "--json")
+        said.append(json.loads(result.stdout)["peak_ram_mb"])
+    assert said[1] > said[0]
