@@ -72,7 +72,7 @@ def _summary(evaluation: Evaluation) -> str:
     planes = "one plane" if evaluation.planes == 1 else f"{evaluation.planes} planes"
     text = f"{len(evaluation.bands)} bands of {planes}. The prediction scores {row['psnr']:.2f} dB ({kind})"
     others = [f"{rows[OVERALL]['psnr']:.2f} dB for {name}" for name, rows in evaluation.scores.items()]
-    return text + (f", against {' and '.join(others[1:])}." if others[1:] else ".")
+    return text + (f", against {', '.join(others[1:])}." if others[1:] else ".")
 
 
 def _table(evaluation: Evaluation, method: str) -> str:
