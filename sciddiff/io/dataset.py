@@ -39,8 +39,11 @@ def is_tiff(path: str) -> bool:
         return True
     if not os.path.isfile(path):
         return False
-    with open(path, "rb") as file:
-        return file.read(4) in MAGIC
+    try:
+        with open(path, "rb") as file:
+            return file.read(4) in MAGIC
+    except OSError:  # who reads it says why
+        return False
 
 
 @contextmanager
