@@ -75,6 +75,25 @@ def test_metadata_of_a_set_in_a_file_apart_is_read(tmp_path: Path, name: str) ->
     assert (stack.pixel_size[:2], stack.names, stack.left_out) == ((0.1, 0.2), ("channel of 0",), ())
 
 
+@pytest.mark.parametrize("name", ["set.companion.ome", "master.ome.tif"])
+def test_damaged_metadata_in_a_file_apart_is_named(tmp_path: Path, name: str) -> None:
+    part = tmp_path / "part.ome.tif"
+    text = ome_text([f'<BinaryOnly MetadataFile="{name}" UUID="{UUIDS[1]}"/>'], uuid=UUIDS[0])
+    written(part, numbers((3, 8, 9)), text)
+    for damaged in (b"\xff\xfe", b"<OME"):
+        (tmp_path / name).write_bytes(damaged)
+        with pytest.raises(InputError, match=f"/{name}: cannot be read as OME-XML"):
+            io.open(part)
+
+
+@pytest.mark.parametrize("start", [b"", b"II*\0", b"no TIFF"])
+def test_axes_of_a_damaged_file_are_an_error_of_the_input(tmp_path: Path, start: bytes) -> None:
+    path = tmp_path / "a.tif"
+    path.write_bytes(start)
+    with pytest.raises(InputError, match=r"a\.tif: cannot be opened as a stack"):
+        io.open(path, axes="ZYX")
+
+
 def test_pages_in_several_ways_of_packing_are_one_image(tmp_path: Path) -> None:
     pixels = numbers((3, 8, 9))
     with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
