@@ -94,6 +94,25 @@ def test_axes_of_a_damaged_file_are_an_error_of_the_input(tmp_path: Path, start:
         io.open(path, axes="ZYX")
 
 
+@pytest.mark.parametrize("name", ["a.ome.tif", "a.tif"])
+@pytest.mark.parametrize(
+    ("tag", "at", "number"),
+    [("ImageWidth", 8, 0), ("RowsPerStrip", 8, 0), ("StripOffsets", 2, 2)],
+)
+def test_tags_that_make_no_sense_are_an_error_of_the_input(
+    tmp_path: Path, name: str, tag: str, at: int, number: int
+) -> None:
+    path = tmp_path / name
+    tifffile.imwrite(path, numbers((2, 8, 9)), metadata={"axes": "ZYX"})
+    with tifffile.TiffFile(path) as tiff:
+        place = tiff.pages.first.tags[tag].offset
+    raw = bytearray(path.read_bytes())
+    struct.pack_into("<H", raw, place + at, number)
+    path.write_bytes(raw)
+    with pytest.raises(InputError, match=r"(a|a\.ome)\.tif: .*[^ ]$"):
+        io.open(path)
+
+
 def test_pages_in_several_ways_of_packing_are_one_image(tmp_path: Path) -> None:
     pixels = numbers((3, 8, 9))
     with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
