@@ -249,11 +249,12 @@ def resolution(curve: Curve, *, threshold: Threshold = HALVES) -> Resolution:
         return Resolution(math.inf, 0.0, False)
     if not below.size:
         return Resolution(1 / curve.highest, curve.highest, True)
-    at = int(below[0])
-    if at == 0:
+    before = np.flatnonzero(above[: below[0]] >= 0)  # a ring or two may be below already
+    if not before.size:
         return Resolution(math.inf, 0.0, False)
-    share = above[at - 1] / (above[at - 1] - above[at])
-    low, high = curve.frequency[at - 1 : at + 1]
+    at = int(before[-1])
+    share = above[at] / (above[at] - above[at + 1])
+    low, high = curve.frequency[at : at + 2]
     found = float(low + share * (high - low))
     return Resolution(1 / found, found, False)
 

@@ -73,12 +73,14 @@ def prepare(plan: Plan, *, overwrite: bool) -> Store:
             elif (found := read_plan(folder)).get("creation_options") != dict(plan.creation_options):
                 planfile.refuse_other(plan, found, folder)
                 _write_plan(plan, folder)  # they change no pixel of the run, so the last ones asked for hold
+        planfile.refuse_other(plan, read_plan(folder), folder)
+        return open_store(folder)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be made: {error.strerror or error}") from error
-    if not (folder / PLAN).exists():
-        raise _finished(folder)
-    planfile.refuse_other(plan, read_plan(folder), folder)
-    return open_store(folder)
+    except OptionError:
+        if (folder / PLAN).exists():
+            raise
+        raise _finished(folder) from None
 
 
 def _finished(folder: Path) -> OutputError:

@@ -12,6 +12,7 @@ from xml.sax.saxutils import unescape
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
@@ -39,8 +40,11 @@ def is_tiff(path: str) -> bool:
         return True
     if not os.path.isfile(path):
         return False
-    with open(path, "rb") as file:
-        return file.read(4) in MAGIC
+    try:
+        with open(path, "rb") as file:
+            return file.read(4) in MAGIC
+    except OSError:  # who reads it says why
+        return False
 
 
 @contextmanager
@@ -73,7 +77,7 @@ def opened(path: str, *, georeferenced: bool = False) -> Iterator[Any]:
 def _refusing(path: str, what: str, *more: type[Exception]) -> Iterator[None]:
     try:
         yield
-    except (RasterioError, OSError, *more) as error:
+    except (RasterioError, CPLE_BaseError, OSError, *more) as error:
         if not remote(path) and not os.path.exists(path):
             raise InputError(f"{path}: no such file") from None
         raise InputError(f"{label(path)}: {what}: {reason(error)}{_inside(path)}") from error

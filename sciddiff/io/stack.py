@@ -23,7 +23,15 @@ from sciddiff.io.metadata import select_bands
 from sciddiff.io.pixels import Pixels, lazy_layers
 from sciddiff.io.profile import RasterProfile, RasterWarning, Source, plain_profile
 from sciddiff.io.radiometry import value_dtype
-from sciddiff.io.stack_files import GEOREFERENCES, extent, images_of, profile_of, read_stack_window, settled_axes
+from sciddiff.io.stack_files import (
+    FAULTS,
+    GEOREFERENCES,
+    extent,
+    images_of,
+    profile_of,
+    read_stack_window,
+    settled_axes,
+)
 from sciddiff.io.stack_profile import StackProfile
 
 PLANES = 8
@@ -87,10 +95,15 @@ def open_stack(
 def _refuse_georeferenced(file: str) -> None:
     import tifffile
 
-    if os.path.isfile(file):
+    if not os.path.isfile(file):
+        return
+    try:
         with tifffile.TiffFile(file) as tiff:
-            if any(name in tiff.pages.first.tags for name in GEOREFERENCES):
-                raise InputError(f"{file}: is a georeferenced raster, whose axes are known; leave axes out")
+            placed = any(name in tiff.pages.first.tags for name in GEOREFERENCES)
+    except FAULTS:  # who opens it says why
+        return
+    if placed:
+        raise InputError(f"{file}: is a georeferenced raster, whose axes are known; leave axes out")
 
 
 def _affine(stack: StackProfile) -> Affine:

@@ -32,7 +32,10 @@ GEOREFERENCES = (
     "RPCCoefficientTag",
 )
 SPLIT = "RGB where channels are expected"
-FAULTS = (OSError, ValueError, RuntimeError, KeyError, IndexError, TypeError, struct.error, tifffile.TiffFileError)
+FAULTS = (
+    *(OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError),
+    *(struct.error, tifffile.TiffFileError),
+)
 """What tifffile, zarr and codecs raise for files that are damaged."""
 
 
@@ -150,12 +153,12 @@ def _tiff(path: str, identity: tuple[int, ...]) -> StackFile:  # noqa: ARG001 - 
             owner = _Tiff(path)
             series = _images(path, owner.tiff)[0]
             array = zarr.open_array(series.aszarr(level=0), mode="r")
+        bad = [text for text in said if "invalid" in text or "missing" in text]
+        if bad:
+            raise InputError(f"{path}: truncated or damaged: {bad[0].rpartition('> ')[2]}; fetch the file again")
+        _refuse_short(path, series)
     except FAULTS as error:
-        raise InputError(f"{path}: cannot be opened as a stack: {error}") from error
-    bad = [text for text in said if "invalid" in text or "missing" in text]
-    if bad:
-        raise InputError(f"{path}: truncated or damaged: {bad[0].rpartition('> ')[2]}; fetch the file again")
-    _refuse_short(path, series)
+        raise InputError(f"{path}: cannot be opened as a stack: {str(error) or repr(error)}") from error
     return StackFile(series.axes, array, owner)
 
 
@@ -345,7 +348,8 @@ def read_stack_window(
         part = np.asarray(file.array[index])
     except FAULTS as error:
         place = ", ".join(f"{name.lower()} {_told(key[name])}" for name in AXES)
-        raise InputError(f"{where}: cannot be read at {place}, damaged or truncated: {error}") from error
+        what = str(error) or repr(error)
+        raise InputError(f"{where}: cannot be read at {place}, damaged or truncated: {what}") from error
     missing = [name for name in AXES if name not in letters]
     kept = [at for at, letter in enumerate(letters) if letter in AXES]
     part = part.reshape([part.shape[at] for at in kept] + [1] * len(missing))

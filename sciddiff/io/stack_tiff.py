@@ -7,6 +7,7 @@ from typing import Any
 
 import tifffile
 
+from sciddiff.errors import InputError
 from sciddiff.io.imagej import profile_from_imagej
 from sciddiff.io.ome_xml import elements, profile_from_ome
 from sciddiff.io.stack_profile import Annotation, Channel, Spatial, StackProfile, channel_names
@@ -39,16 +40,32 @@ def text_apart(path: str, tiff: Any) -> str | None:
     -------
     str or None
         None of a file that speaks for itself, and where the other is not there.
+
+    Raises
+    ------
+    InputError
+        The other is no OME-XML.
     """
     name = _metadata_file(tiff)
     file = None if name is None else os.path.join(os.path.dirname(path), name)
     if file is None or not os.path.isfile(file):
         return None
-    if file.lower().endswith((".tif", ".tiff")):
-        with tifffile.TiffFile(file) as master:
-            return master.ome_metadata
-    with open(file, encoding="utf-8") as text:
-        return text.read()
+    text = _text_of(file)
+    if text is not None and not elements(text, "OME"):
+        raise InputError(f"{file}: cannot be read as OME-XML, of which {path} is a part; fetch it again")
+    return text
+
+
+def _text_of(file: str) -> str | None:
+    """Empty where it cannot be read."""
+    try:
+        if file.lower().endswith((".tif", ".tiff")):
+            with tifffile.TiffFile(file) as master:
+                return master.ome_metadata
+        with open(file, encoding="utf-8") as text:
+            return text.read()
+    except (OSError, ValueError, tifffile.TiffFileError):
+        return ""
 
 
 def _metadata_file(tiff: Any) -> str | None:

@@ -101,8 +101,13 @@ def brought_onto(clean: xr.DataArray, measured: xr.DataArray) -> xr.DataArray | 
 def _locally(
     reference: NDArray[np.floating], other: NDArray[np.floating], both: NDArray[np.bool_], *, common: float
 ) -> NDArray[np.float32]:
-    """Along the lines from one plane, or several, to the other, of windows where both are valid."""
-    high, low = (plane.astype(np.float64) for plane in (reference, other))
+    """Along the lines from one plane, or several, to the other, of windows where both are valid.
+
+    Where a window has no such pixel, along the line of the whole.
+    """
+    pair = [plane.astype(np.float64) for plane in (reference, other)]
+    first, last = (float(plane[both].mean()) for plane in pair)
+    high, low = pair[0] - first, pair[1] - last  # squares of high offsets would drown what the pictures show
     sides = (*[1] * (high.ndim - 2), SIDE, SIDE)
 
     def mean(plane: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -113,7 +118,7 @@ def _locally(
     spread, shared = mean(high**2) / share - x**2, mean(high * low) / share - x * y
     prior = FLAT * high[both].var()
     slope = np.maximum((shared + prior * common) / (spread + prior), 0)
-    return (y + slope * (high - x)).astype(np.float32)
+    return (last + y + slope * (high - x)).astype(np.float32)
 
 
 def _detail(plane: NDArray[np.float64]) -> NDArray[np.float64]:

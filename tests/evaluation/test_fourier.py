@@ -78,6 +78,15 @@ def test_a_threshold_is_crossed_between_rings():
     assert fourier.resolution(curve, threshold=1.1) == (math.inf, 0.0, False)
 
 
+@pytest.mark.parametrize("dip", [-0.05, -0.051])
+def test_a_curve_that_dips_before_it_stays_below_is_crossed_where_the_dip_begins(dip: float):
+    values = np.array([0.5, 0.5, -0.05, dip, 0.1, 0.1, -0.05, -1, -1, -1])
+    curve = fourier.Curve(np.arange(1.0, 11), values, np.full(10, 10.0), 20.0)
+    assert fourier.resolution(curve, threshold=0.0).frequency == pytest.approx(2 + 0.5 / 0.55)
+    late = fourier.Curve(curve.frequency, values - 0.6 * (curve.frequency < 3), curve.count, 20.0)
+    assert fourier.resolution(late, threshold=0.2) == (math.inf, 0.0, False)
+
+
 @pytest.mark.parametrize("shape", [(384, 384), (64, 64, 64)])
 def test_halves_of_counts_and_the_checkerboard_of_one_image_tell_the_same(shape: tuple[int, ...]):
     rng = np.random.default_rng(0)

@@ -3,8 +3,12 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-from sciddiff.inference import predict_file
+import pytest
+
+from sciddiff.errors import OutputError
+from sciddiff.inference import predict_file, runs
 from tests.inference.conftest import decoded, small_model, write_scene
 
 STORM = """
@@ -132,6 +136,21 @@ def test_of_runs_that_race_for_one_output_one_writes_it_and_the_others_say_why(t
             *("out.tif", "out.tif.json"),
         }
         (tmp_path / "out.tif").unlink()
+
+
+def test_a_run_that_ends_while_its_plan_is_looked_for_is_said_to_have_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_scene(tmp_path / "scene.tif", height=40, width=44)
+    read = runs.read_plan
+
+    def too_late(folder: Path) -> dict[str, Any]:
+        (folder / runs.PLAN).unlink()
+        return read(folder)
+
+    monkeypatch.setattr(runs, "read_plan", too_late)
+    with pytest.raises(OutputError, match="another process has just finished this run"):
+        predict_file(small_model(), str(tmp_path / "scene.tif"), tmp_path / "out.tif", tile=16)
 
 
 def test_thirty_kills_of_a_geotiff(tmp_path: Path) -> None:

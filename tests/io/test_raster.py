@@ -307,6 +307,18 @@ def test_missing_and_unreadable_files(tmp_path):
             io.open(path)
 
 
+def test_a_file_that_may_not_be_read_is_an_error_of_the_input(tmp_path, monkeypatch):
+    path = tmp_path / "scene"
+    path.write_bytes(b"II*\0")
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(InputError, match=r"scene: cannot be opened as a raster"):
+        io.open(path)
+
+
 def test_complex_pixels_are_refused(tmp_path):
     path = tmp_path / "sar.tif"
     with rasterio.open(

@@ -75,6 +75,44 @@ def test_metadata_of_a_set_in_a_file_apart_is_read(tmp_path: Path, name: str) ->
     assert (stack.pixel_size[:2], stack.names, stack.left_out) == ((0.1, 0.2), ("channel of 0",), ())
 
 
+@pytest.mark.parametrize("name", ["set.companion.ome", "master.ome.tif"])
+def test_damaged_metadata_in_a_file_apart_is_named(tmp_path: Path, name: str) -> None:
+    part = tmp_path / "part.ome.tif"
+    text = ome_text([f'<BinaryOnly MetadataFile="{name}" UUID="{UUIDS[1]}"/>'], uuid=UUIDS[0])
+    written(part, numbers((3, 8, 9)), text)
+    for damaged in (b"\xff\xfe", b"<OME"):
+        (tmp_path / name).write_bytes(damaged)
+        with pytest.raises(InputError, match=f"/{name}: cannot be read as OME-XML"):
+            io.open(part)
+
+
+@pytest.mark.parametrize("start", [b"", b"II*\0", b"no TIFF"])
+def test_axes_of_a_damaged_file_are_an_error_of_the_input(tmp_path: Path, start: bytes) -> None:
+    path = tmp_path / "a.tif"
+    path.write_bytes(start)
+    with pytest.raises(InputError, match=r"a\.tif: cannot be opened as a stack"):
+        io.open(path, axes="ZYX")
+
+
+@pytest.mark.parametrize("name", ["a.ome.tif", "a.tif"])
+@pytest.mark.parametrize(
+    ("tag", "at", "number"),
+    [("ImageWidth", 8, 0), ("RowsPerStrip", 8, 0), ("StripOffsets", 2, 2)],
+)
+def test_tags_that_make_no_sense_are_an_error_of_the_input(
+    tmp_path: Path, name: str, tag: str, at: int, number: int
+) -> None:
+    path = tmp_path / name
+    tifffile.imwrite(path, numbers((2, 8, 9)), metadata={"axes": "ZYX"})
+    with tifffile.TiffFile(path) as tiff:
+        place = tiff.pages.first.tags[tag].offset
+    raw = bytearray(path.read_bytes())
+    struct.pack_into("<H", raw, place + at, number)
+    path.write_bytes(raw)
+    with pytest.raises(InputError, match=r"(a|a\.ome)\.tif: .*[^ ]$"):
+        io.open(path)
+
+
 def test_pages_in_several_ways_of_packing_are_one_image(tmp_path: Path) -> None:
     pixels = numbers((3, 8, 9))
     with tifffile.TiffWriter(tmp_path / "a.tif") as writer:

@@ -64,6 +64,7 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def test_a_stopped_run_continues_to_the_same_weights(recipe: Recipe, tmp_path: Path) -> None:
+    recipe = recipe.model_copy(update={"diffusion": recipe.diffusion.model_copy(update={"excess_share": 0.7})})
     whole = train(recipe, tmp_path / "whole")
 
     def stop(step: int, steps: int, figures: dict[str, float]) -> None:
