@@ -33,19 +33,9 @@ OBJECTIVE = (
     "Iris",
 )
 LEFT_OUT = {
-    *(
-        "Arc",
-        "Dataset",
-        "Detector",
-        "Dichroic",
-        "Experiment",
-        "Experimenter",
-        "ExperimenterGroup",
-        "Filament",
-        "Filter",
-    ),
-    *("FilterSet", "Folder", "GenericExcitationSource", "ImagingEnvironment", "Laser", "LightEmittingDiode"),
-    *("MicrobeamManipulation", "Plate", "Project", "Rights", "ROI", "Screen", "StageLabel"),
+    *("Arc", "Dataset", "Detector", "Dichroic", "Experiment", "Experimenter", "ExperimenterGroup", "Filament"),
+    *("Filter", "FilterSet", "Folder", "GenericExcitationSource", "ImagingEnvironment", "Laser"),
+    *("LightEmittingDiode", "MicrobeamManipulation", "Plate", "Project", "Rights", "ROI", "Screen", "StageLabel"),
     *(f"{kind}Annotation" for kind in ("Boolean", "Comment", "Double", "File", "List", "Long", "Tag", "Term")),
     *("TimestampAnnotation", "XMLAnnotation"),
 }

@@ -4,7 +4,7 @@ All is affine, band by band: a line is (slope, level), and an image becomes slop
 little and much light changes slowly over the picture.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import xarray as xr
@@ -17,6 +17,8 @@ from sciddiff.tasks.look import BRIGHT, DARK, levels_of
 
 Lines = Sequence[tuple[float, float]]
 """Slope and level of each band."""
+Pair = tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.bool_]]
+"""A band of a reference, the same of what was measured, and where both are valid."""
 
 DETAIL = (3, 17)
 """Sides in pixels of the means between which detail lies."""
@@ -55,47 +57,53 @@ def electron_lines(noisy: xr.DataArray) -> Lines:
     return [(1 / a, b / a**2) for a, b in laws]
 
 
-def lines_onto(clean: xr.DataArray, measured: xr.DataArray, *, detail: bool) -> Lines | None:
+def lines_onto(clean: xr.DataArray, measured: xr.DataArray) -> Lines | None:
     """The lines that bring a reference, (band, y, x), to the unit of what was measured of the same pixels.
 
-    The reference's own unit and offset are free: measured ~ slope reference + level is fitted over all pixels, in this
-    direction because the reference has the less noise. None where the two have nothing in common.
-
-    Parameters
-    ----------
-    clean, measured
-        Of one shape.
-    detail
-        Whether the slope is that of the detail, between 3 and 17 pixels: what was measured holds other light, too,
-        which is smooth and strongest where the reference is bright.
+    The slope is that of the detail, between 3 and 17 pixels: what was measured holds other light, too, which is smooth
+    and strongest where the reference is bright. None where the two have nothing in common.
     """
-    (high, known), (low, seen) = (io.read_window(each, slice(None), slice(None)) for each in (clean, measured))
     lines = []
-    for reference, other, both in zip(high, low, known & seen, strict=True):
-        x, y = (np.where(both, each, each[both].mean()).astype(np.float64) for each in (reference, other))
-        if not (x.std() > 0 and y.std() > 0 and np.corrcoef(x[both], y[both])[0, 1] > LEAST_SHARED):
+    for band in _together(clean, measured):
+        if (line := _line_onto(*band, detail=True)) is None:
             return None
-        fine_x, fine_y = (_detail(each)[both] if detail else each[both] for each in (x, y))
-        slope = float(np.polyfit(fine_x, fine_y, 1)[0])
-        if not slope > 0:
-            return None
-        lines.append((slope, float(y[both].mean() - slope * x[both].mean())))
+        lines.append(line)
     return lines
 
 
 def brought_onto(clean: xr.DataArray, measured: xr.DataArray) -> xr.DataArray | None:
     """A reference, (band, [t, z,] y, x), in the unit of what was measured of the same pixels, in memory.
 
-    As by `lines_onto`, but along the line of the 129 x 129 pixels around each: the pictures of a pair are taken one
-    after the other, under lamps that drift, of dyes that bleach. Finer differences stay. None where the two have
-    nothing in common.
+    Along the line of the 129 x 129 pixels around each: the pictures of a pair are taken one after the other, under
+    lamps that drift, of dyes that bleach. Finer differences stay. None where the two have nothing in common.
     """
-    common = lines_onto(clean, measured, detail=False)
-    if common is None:
-        return None
+    bands = []
+    for band in _together(clean, measured):
+        if (line := _line_onto(*band, detail=False)) is None:
+            return None
+        bands.append(_locally(*band, common=line[0]))
+    return clean.copy(data=np.stack(bands))
+
+
+def _together(clean: xr.DataArray, measured: xr.DataArray) -> Iterator[Pair]:
+    """Both images band by band, and where both are valid."""
     (high, known), (low, seen) = (io.read_window(each, slice(None), slice(None)) for each in (clean, measured))
-    pairs = zip(high, low, known & seen, common, strict=True)
-    return clean.copy(data=np.stack([_locally(x, y, both, common=slope) for x, y, both, (slope, _) in pairs]))
+    return zip(high, low, known & seen, strict=True)
+
+
+def _line_onto(
+    reference: NDArray[np.floating], other: NDArray[np.floating], both: NDArray[np.bool_], *, detail: bool
+) -> tuple[float, float] | None:
+    """Slope and level of other ~ slope reference + level: in this direction because the reference has the less noise.
+
+    The slope is that of the detail alone, or of all pixels. None where the two have nothing in common.
+    """
+    x, y = (np.where(both, each, each[both].mean()).astype(np.float64) for each in (reference, other))
+    if not (x.std() > 0 and y.std() > 0 and np.corrcoef(x[both], y[both])[0, 1] > LEAST_SHARED):
+        return None
+    fine_x, fine_y = (_detail(each)[both] if detail else each[both] for each in (x, y))
+    slope = float(np.polyfit(fine_x, fine_y, 1)[0])
+    return (slope, float(y[both].mean() - slope * x[both].mean())) if slope > 0 else None
 
 
 def _locally(

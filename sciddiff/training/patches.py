@@ -229,7 +229,7 @@ def _measured(scene: Scene, source: Source, file: _File, place: Place, task: Tas
         image = fitted
     else:
         image = levels.mapped(scene.image, levels.clean_lines(scene.image))
-        onto = levels.lines_onto(image, seen, detail=True)
+        onto = levels.lines_onto(image, seen)
         if onto is None:
             return None
         lines = levels.inverse(onto)
