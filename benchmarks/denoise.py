@@ -81,14 +81,9 @@ def opened(path: Path) -> xr.DataArray:
     return io.from_array(image.values, grid=io.grid_of(image), bands=["intensity"], valid=image.valid.values)
 
 
-def pictures(name: str) -> tuple[xr.DataArray, ...]:
-    """Of a field, with little light and with much."""
-    return tuple(opened(folder() / f"hagen_{name}_{light}snr.tif") for light in ("low", "high"))
-
-
 def measured(model: Model, name: str) -> Field:
     """A field with little light and its reference."""
-    low, high = pictures(name)
+    low, high = (opened(folder() / f"hagen_{name}_{light}snr.tif") for light in ("low", "high"))
     truth = high.values[0].astype(np.float64)
     a, b = (model.task.survey(high)[key][0] for key in ("gain", "variance"))
     own = np.where(truth < truth.max(), np.maximum(a * truth + b, 0), 0)  # clipped pixels have none
@@ -133,11 +128,11 @@ def law_of(field: Field) -> tuple[float, float]:
 
 def tuned(model: Model) -> dict[str, denoising.Tuned]:
     """Each baseline as it is best on the training field, whose lamp drifted between the pictures."""
-    low, high = pictures(TRAINING)
-    truth = brought_onto(high, low)
+    field = measured(model, TRAINING)
+    truth = brought_onto(field.image.copy(data=field.truth[None]), field.image)
     if truth is None:
         raise SystemExit(f"the pictures of {TRAINING} show nothing in common")
-    field = part(measured(model, TRAINING)._replace(truth=truth.values[0].astype(np.float64)))
+    field = part(field._replace(truth=truth.values[0].astype(np.float64)))
     pair = field.image.values[0], field.truth
     return {name: denoising.tuned(name, [pair], [law_of(field)]) for name in denoising.DENOISERS}
 
@@ -207,9 +202,14 @@ def curve(result: Image, truth: Image) -> PchipInterpolator:
 
 
 def bent(result: Image, truth: Image) -> Image:
-    """A result along its curve; beyond the last knots it goes no further."""
+    """A result along its curve."""
     line = curve(result, truth)
-    return np.asarray(line(np.clip(result, line.x[0], line.x[-1])))
+    return np.asarray(line(within(result, line)))
+
+
+def within(result: Image, line: PchipInterpolator) -> Image:
+    """A result, no further than the last knots of a curve."""
+    return np.clip(result, line.x[0], line.x[-1])
 
 
 def scores(found: dict[str, Image], field: Field) -> dict[str, dict[str, float]]:
@@ -243,7 +243,7 @@ def uncertainty(model: Model, field: Field, samples: int) -> dict[str, Any]:
     result = model.predict(field.image, instrument=field.law, steps=3, samples=samples, seed=0)
     mean, std = (result[name].values[0].astype(np.float64) for name in ("mean", "std"))
     like, along = matched(field), curve(mean, field.truth)
-    inside = np.clip(mean, along.x[0], along.x[-1])
+    inside = within(mean, along)
     cases = {"": (mean, std, like.truth, own_error(mean - like.truth, like))}
     mapped = along(inside)
     own = own_error(mapped - field.truth, field)

@@ -69,7 +69,8 @@ def _text_of(file: str) -> str | None:
 
 
 def _metadata_file(tiff: Any) -> str | None:
-    parts = elements(tiff.ome_metadata, "BinaryOnly")
+    text = tiff.ome_metadata or ""
+    parts = elements(text, "BinaryOnly") if "BinaryOnly" in text else []  # a long text is not read for nothing
     return parts[0].get("MetadataFile") if parts else None
 
 
